@@ -1,0 +1,87 @@
+"""Every error that this package raises on purpose, as one tree.
+
+::
+
+    OpsLabError
+    ├── WorkspaceError      the one writable folder cannot be written
+    ├── ParameterError      a notebook's or a command's parameter is unknown, wrongly typed or out of range
+    ├── DataError           comments are missing, unreadable or break the schema
+    │   └── DownloadError   a corpus could not be fetched, or its bytes are not the pinned ones
+    ├── ArtifactError       an artifact is missing, incomplete or of an unknown format
+    │   └── TamperedArtifactError   its bytes are not those that the manifest names
+    ├── RegistryError       a registered model, version or alias does not exist
+    └── NotebookError       a notebook cannot be run or checked
+        ├── CellError       a cell raised: carries cell, source and traceback
+        └── StructureError  a notebook breaks the rules of the house
+
+Each message says what was found, what is accepted and the next command. The command line prints the
+message alone; anything outside this tree is a defect and keeps its traceback.
+"""
+
+__all__ = [
+    "ArtifactError",
+    "CellError",
+    "DataError",
+    "DownloadError",
+    "NotebookError",
+    "OpsLabError",
+    "ParameterError",
+    "RegistryError",
+    "StructureError",
+    "TamperedArtifactError",
+    "WorkspaceError",
+]
+
+
+class OpsLabError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class WorkspaceError(OpsLabError):
+    """The workspace folder cannot be made or written."""
+
+
+class ParameterError(OpsLabError):
+    """A parameter is unknown, has the wrong type or lies outside its range."""
+
+
+class DataError(OpsLabError):
+    """Comments are missing, unreadable or break the schema."""
+
+
+class DownloadError(DataError):
+    """A corpus could not be fetched, or its bytes are not those that were pinned."""
+
+
+class ArtifactError(OpsLabError):
+    """A model artifact is missing, incomplete or of an unknown format."""
+
+
+class TamperedArtifactError(ArtifactError):
+    """A model artifact's bytes are not those that its manifest, or the caller, names."""
+
+
+class RegistryError(OpsLabError):
+    """A registered model, version or alias does not exist."""
+
+
+class NotebookError(OpsLabError):
+    """A notebook cannot be read, run or checked."""
+
+
+class CellError(NotebookError):
+    """A cell of a notebook raised.
+
+    ``cell`` is the index in the notebook (0-based), ``source`` the cell's code, ``traceback`` the kernel's
+    traceback without terminal colours.
+    """
+
+    def __init__(self, message: str, *, cell: int, source: str, traceback: str) -> None:
+        super().__init__(message)
+        self.cell = cell
+        self.source = source
+        self.traceback = traceback
+
+
+class StructureError(NotebookError):
+    """A notebook breaks a rule of its anatomy."""

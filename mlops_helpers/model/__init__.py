@@ -1,0 +1,1 @@
+"""Comments -> validated data -> model -> registered artifact."""

@@ -1,0 +1,1 @@
+"""Running, checking and grading the notebooks."""

@@ -1,0 +1,93 @@
+"""The one folder that a run may write to, and writing there so that nothing half-written stays behind."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlops_helpers.errors import WorkspaceError
+
+__all__ = ["atomic_file", "atomic_folder", "project_root", "workspace"]
+
+
+def project_root() -> Path:
+    """Return the checkout that the current folder lies in, or the current folder outside a checkout.
+
+    A checkout is known by its ``pyproject.toml`` beside ``mlops_helpers/``.
+    """
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "pyproject.toml").is_file() and (folder / "mlops_helpers").is_dir():
+            return folder
+    return here
+
+
+def workspace(*parts: str) -> Path:
+    """Return a folder below the workspace, made if missing.
+
+    The workspace is ``OPSLAB_WORKSPACE`` if set, else ``build/workspace`` of the checkout, so that a notebook
+    finds the same folder from wherever it is started.
+
+    Raises ``WorkspaceError`` when the folder cannot be made or written.
+    """
+    root = Path(os.environ.get("OPSLAB_WORKSPACE") or project_root() / "build" / "workspace")
+    folder = root.joinpath(*parts)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):  # os.access is no answer: root, ACLs, read-only mounts
+            pass
+    except OSError as error:
+        raise _not_writable(folder, error) from error
+    return folder.resolve()
+
+
+def _not_writable(path: Path, error: OSError) -> WorkspaceError:
+    return WorkspaceError(
+        f"cannot write to {path}: {error.strerror or error}. "
+        "A writable folder with free space is needed; name one: export OPSLAB_WORKSPACE=FOLDER"
+    )
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path in the same folder; it becomes ``path`` on success and vanishes on any failure.
+
+    Raises ``WorkspaceError`` when the folder cannot be written or the disk is full.
+    """
+    with _staged(path) as stage:
+        yield stage / path.name
+        (stage / path.name).replace(path)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder; it becomes ``path`` (replacing a folder there) on success, else vanishes.
+
+    Raises ``WorkspaceError`` when the parent folder cannot be written or the disk is full.
+    """
+    with _staged(path) as stage:
+        fresh = stage / path.name
+        fresh.mkdir()
+        yield fresh
+        if path.exists():
+            path.rename(stage / "replaced")
+        fresh.rename(path)
+
+
+@contextmanager
+def _staged(path: Path) -> Iterator[Path]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stage = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise _not_writable(path.parent, error) from error
+    try:
+        yield stage
+    except OSError as error:
+        if error.filename is None or str(stage) in str(error.filename):
+            raise _not_writable(path.parent, error) from error
+        raise
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
