@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlops_helpers.errors import WorkspaceError
 
-__all__ = ["atomic_file", "atomic_folder", "project_root", "workspace"]
+__all__ = ["atomic_file", "atomic_folder", "cache", "project_root", "workspace"]
 
 
 def project_root() -> Path:
@@ -32,21 +32,35 @@ def workspace(*parts: str) -> Path:
 
     Raises ``WorkspaceError`` when the folder cannot be made or written.
     """
-    root = Path(os.environ.get("OPSLAB_WORKSPACE") or project_root() / "build" / "workspace")
+    return _writable("OPSLAB_WORKSPACE", "workspace", parts)
+
+
+def cache(*parts: str) -> Path:
+    """Return a folder for what may be thrown away and made again (downloads, prepared databases).
+
+    It is ``OPSLAB_CACHE`` if set, else ``build/cache`` of the checkout; unlike the workspace, all notebooks share it.
+
+    Raises ``WorkspaceError`` when the folder cannot be made or written.
+    """
+    return _writable("OPSLAB_CACHE", "cache", parts)
+
+
+def _writable(variable: str, default: str, parts: tuple[str, ...]) -> Path:
+    root = Path(os.environ.get(variable) or project_root() / "build" / default)
     folder = root.joinpath(*parts)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # os.access is no answer: root, ACLs, read-only mounts
             pass
     except OSError as error:
-        raise _not_writable(folder, error) from error
+        raise _not_writable(folder, error, variable) from error
     return folder.resolve()
 
 
-def _not_writable(path: Path, error: OSError) -> WorkspaceError:
+def _not_writable(path: Path, error: OSError, variable: str = "OPSLAB_WORKSPACE") -> WorkspaceError:
     return WorkspaceError(
         f"cannot write to {path}: {error.strerror or error}. "
-        "A writable folder with free space is needed; name one: export OPSLAB_WORKSPACE=FOLDER"
+        f"A writable folder with free space is needed; name one: export {variable}=FOLDER"
     )
 
 

@@ -1,0 +1,273 @@
+"""What a service needs of a model, as data only: no pickle, no code, nothing of scikit-learn to run it.
+
+An artifact is a folder::
+
+    manifest.json   format, threshold, blocks, origin (data hash, code version, library versions), files' hashes
+    terms.json      the vocabularies, one list a block, in the order of the weights
+    weights.f64     little-endian float64: for each block all idf, then all coefficients
+    SHA256SUMS      for ``sha256sum --check``; the artifact's hash is that of manifest.json
+
+Loading needs the standard library alone and refuses any byte that the hashes do not name. :class:`Scorer` computes
+what the pipeline computes, to within 1e-9.
+"""
+
+import hashlib
+import json
+import math
+import re
+import sys
+import unicodedata
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_helpers.errors import ArtifactError, TamperedArtifactError
+from mlops_helpers.workspace import atomic_folder
+
+if TYPE_CHECKING:  # training brings scikit-learn, which a service does not have
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    from mlops_helpers.model.training import TrainedModel
+
+__all__ = ["FORMAT", "Artifact", "Scorer", "export", "load"]
+
+FORMAT = "opslab-linear-text/1"
+_MANIFEST, _TERMS, _WEIGHTS, _SUMS = "manifest.json", "terms.json", "weights.f64", "SHA256SUMS"
+_WORDS = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default token pattern; format 1 knows no other
+_NEXT = "Next: export the model again, or take the artifact from the registry"
+
+_PROBES = (
+    "",
+    " \t\n ",
+    "a",
+    "Check out my NEW channel!!! http://www.example.com/x?y=1",
+    "great great great song, great song",
+    "İstanbul ΑΣ ß ŉ ﬁ Ǆ",
+    "e\u0301 \u200bzero\u200bwidth \ufeff nbsp\u00a0here",
+    "日本語 テスト 한국어 👍🏽👍🏽",
+    "\ud800 lone \x00 nul",
+)
+
+
+def _word_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
+    def terms(text: str) -> Iterator[str]:
+        words = _WORDS.findall(text)
+        for n in range(low, high + 1):
+            for i in range(len(words) - n + 1):
+                yield " ".join(words[i : i + n])
+
+    return terms
+
+
+def _char_wb_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
+    def terms(text: str) -> Iterator[str]:
+        for word in text.split():
+            padded = f" {word} "
+            for n in range(low, high + 1):
+                yield padded[:n]
+                if n >= len(padded):  # as scikit-learn: a word shorter than n counts once, and for no longer n
+                    break
+                for i in range(1, len(padded) - n + 1):
+                    yield padded[i : i + n]
+
+    return terms
+
+
+_ANALYZERS = {"word": _word_terms, "char_wb": _char_wb_terms}
+
+
+class Scorer:
+    """Computes the spam score of a text from an artifact's tables.
+
+    For each block: term frequencies (1 + ln tf where ``sublinear_tf``) times idf, scaled to unit length, times the
+    coefficients; the sum of the blocks and the intercept goes through the logistic function.
+    """
+
+    def __init__(self, manifest: dict[str, Any], terms: list[list[str]], weights: array) -> None:
+        self._intercept = float(manifest["intercept"])
+        self._blocks = []
+        at = 0
+        for block, names in zip(manifest["blocks"], terms, strict=True):
+            n = len(names)
+            idf, coefficients = weights[at : at + n], weights[at + n : at + 2 * n]
+            at += 2 * n
+            table = dict(zip(names, zip(idf, coefficients, strict=True), strict=True))
+            analyze = _ANALYZERS[block["analyzer"]](*block["ngrams"])
+            self._blocks.append((analyze, table, bool(block["sublinear_tf"])))
+
+    def score(self, text: str) -> float:
+        """Return the spam score of a text, 0 to 1."""
+        text = text.lower()
+        total = self._intercept
+        for analyze, table, sublinear in self._blocks:
+            dot = squares = 0.0
+            for term, count in Counter(analyze(text)).items():
+                weights = table.get(term)
+                if weights is not None:
+                    value = (1.0 + math.log(count) if sublinear else count) * weights[0]
+                    dot += value * weights[1]
+                    squares += value * value
+            if squares:
+                total += dot / math.sqrt(squares)
+        if total >= 0:
+            return 1.0 / (1.0 + math.exp(-total))
+        odds = math.exp(total)  # the other form overflows here
+        return odds / (1.0 + odds)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A verified artifact: its folder, its hash (of the manifest, which names all others) and its manifest."""
+
+    folder: Path
+    sha256: str
+    manifest: dict[str, Any]
+    scorer: Scorer
+
+    @property
+    def threshold(self) -> float:
+        """A comment is spam when its score is at least this."""
+        return float(self.manifest["threshold"])
+
+    def score(self, text: str) -> float:
+        """Return the spam score of a text, 0 to 1."""
+        return self.scorer.score(text)
+
+    def is_spam(self, text: str) -> bool:
+        """Whether the score of a text reaches the threshold."""
+        return self.score(text) >= self.threshold
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _block(name: str, vectorizer: "TfidfVectorizer") -> dict[str, Any]:
+    """Describe a fitted vectorizer, or raise ``ArtifactError`` for a setting that format 1 cannot express."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    if type(vectorizer) is not TfidfVectorizer:
+        raise ArtifactError(f"block {name!r} is a {type(vectorizer).__name__}; {FORMAT} holds TfidfVectorizer only")
+    settings, defaults = vectorizer.get_params(), TfidfVectorizer().get_params()
+    free = {"analyzer", "ngram_range", "sublinear_tf", "min_df", "max_df", "max_features", "dtype"}
+    odd = sorted(key for key, value in settings.items() if key not in free and value != defaults[key])
+    if odd or settings["analyzer"] not in _ANALYZERS:
+        found = ", ".join(f"{key}={settings[key]!r}" for key in odd or ["analyzer"])
+        raise ArtifactError(
+            f"block {name!r} has {found}, which {FORMAT} cannot express; accepted: analyzer word or char_wb, any "
+            "ngram_range, sublinear_tf, min_df, max_df, max_features, everything else as by default"
+        )
+    return {
+        "name": name,
+        "analyzer": settings["analyzer"],
+        "ngrams": list(settings["ngram_range"]),
+        "sublinear_tf": bool(settings["sublinear_tf"]),
+        "terms": len(vectorizer.vocabulary_),
+    }
+
+
+def export(model: "TrainedModel", folder: Path) -> Artifact:
+    """Write a model as an artifact, replacing the folder, and return it loaded and compared with the pipeline.
+
+    The same model gives the same bytes. Nothing is left behind when it fails.
+
+    Raises ``ArtifactError`` when the pipeline's shape is not supported or the scores differ by more than 1e-9,
+    ``WorkspaceError`` when the folder cannot be written.
+    """
+    pipeline = model.pipeline
+    try:
+        union, regression = pipeline.named_steps["tfidf"], pipeline.named_steps["model"]
+        transformers = union.transformer_list
+        coefficients, intercept = regression.coef_[0], float(regression.intercept_[0])
+    except (AttributeError, KeyError) as error:
+        raise ArtifactError(
+            f"the pipeline's steps are {list(pipeline.named_steps)}: {error}; accepted: a fitted pipeline as "
+            "training.make_pipeline() gives it"
+        ) from error
+    blocks, terms, weights, at = [], [], array("d"), 0
+    for name, vectorizer in transformers:
+        block = _block(name, vectorizer)
+        blocks.append(block)
+        terms.append(vectorizer.get_feature_names_out().tolist())
+        weights.frombytes(vectorizer.idf_.astype("<f8").tobytes())
+        weights.frombytes(coefficients[at : at + block["terms"]].astype("<f8").tobytes())
+        at += block["terms"]
+    contents = {_TERMS: json.dumps(terms, separators=(",", ":")).encode(), _WEIGHTS: weights.tobytes()}
+    manifest = {
+        "format": FORMAT,
+        "threshold": model.threshold,
+        "intercept": intercept,
+        "blocks": blocks,
+        "data_sha256": model.data_sha256,
+        "code_version": model.code_version,
+        "hyperparameters": model.hyperparameters,
+        "versions": {
+            "python": f"{sys.version_info.major}.{sys.version_info.minor}",
+            "unicode": unicodedata.unidata_version,  # decides what a word and a lower-case letter is
+            "scikit-learn": version("scikit-learn"),
+        },
+        "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()},
+    }
+    contents[_MANIFEST] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
+    contents[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(contents.items())).encode()
+    with atomic_folder(folder) as fresh:
+        for name, data in contents.items():
+            (fresh / name).write_bytes(data)
+        scorer = load(fresh).scorer
+        for text, expected in zip(_PROBES, pipeline.predict_proba(_PROBES)[:, 1], strict=True):
+            if abs(scorer.score(text) - expected) > 1e-9:
+                raise ArtifactError(
+                    f"the artifact scores {text!r} {scorer.score(text)!r}, the pipeline {expected!r}; at most 1e-9 apart "
+                    "is accepted. This is a defect of the export: nothing was written"
+                )
+    return load(folder)
+
+
+def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
+    """Read an artifact, verifying every byte before it is used.
+
+    ``expected_sha256`` is the hash that the caller trusts, such as the registry's: without it an artifact can only be
+    found whole, not genuine.
+
+    Raises ``ArtifactError`` when it is missing or of another format, ``TamperedArtifactError`` when a hash differs.
+    """
+    folder = Path(folder)
+    try:
+        raw, sums = (folder / _MANIFEST).read_bytes(), (folder / _SUMS).read_text("utf-8")
+        found = _sha256(raw)
+        if f"{found}  {_MANIFEST}\n" not in sums:
+            raise TamperedArtifactError(f"{folder / _MANIFEST} is not what {_SUMS} names. {_NEXT}")
+        if expected_sha256 is not None and found != expected_sha256:
+            raise TamperedArtifactError(f"{folder} has the hash {found}, expected is {expected_sha256}. {_NEXT}")
+        manifest = json.loads(raw)
+        if manifest.get("format") != FORMAT:
+            raise ArtifactError(f"{folder} is of format {manifest.get('format')!r}; accepted: {FORMAT}. {_NEXT}")
+        contents = {name: _verified(folder / name, manifest["files"][name]) for name in (_TERMS, _WEIGHTS)}
+        weights = array("d")
+        weights.frombytes(contents[_WEIGHTS])
+        if sys.byteorder == "big":
+            weights.byteswap()
+        terms = json.loads(contents[_TERMS])
+        if [len(names) for names in terms] != [block["terms"] for block in manifest["blocks"]] or len(weights) != 2 * sum(
+            map(len, terms)
+        ):  # fmt: skip
+            raise ArtifactError(f"{folder}: terms, weights and manifest are not of one length. {_NEXT}")
+        return Artifact(folder, found, manifest, Scorer(manifest, terms, weights))
+    except OSError as error:
+        raise ArtifactError(f"no artifact in {folder}: {error.strerror}: {error.filename}. {_NEXT}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(f"{folder} is not an artifact: {error!r}. {_NEXT}") from error
+
+
+def _verified(path: Path, named: dict[str, Any]) -> bytes:
+    size = path.stat().st_size
+    if size != named["bytes"]:  # before reading: a replaced file may be huge
+        raise TamperedArtifactError(f"{path} has {size} bytes, its manifest names {named['bytes']}. {_NEXT}")
+    content = path.read_bytes()
+    if _sha256(content) != named["sha256"]:
+        raise TamperedArtifactError(f"{path} has the hash {_sha256(content)}, its manifest names {named['sha256']}. {_NEXT}")
+    return content

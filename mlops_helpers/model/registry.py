@@ -1,0 +1,263 @@
+"""The model registry: MLflow on a local SQLite store, with what it takes to trust a version later.
+
+A registered version carries, as tags, the hash of its data, of its code, of its artifact and of its pickled pipeline;
+its run carries parameters, metrics and the artifact itself. Aliases say which version serves: ``champion``, and
+``challenger`` for the one that would like to.
+"""
+
+import hashlib
+import logging
+import os
+import pickle
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from mlops_helpers.errors import RegistryError, TamperedArtifactError
+from mlops_helpers.model import artifact as artifacts
+from mlops_helpers.workspace import atomic_file, cache, project_root, workspace
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from sklearn.pipeline import Pipeline
+
+    from mlops_helpers.model.evaluation import Evaluation
+    from mlops_helpers.model.training import TrainedModel
+
+__all__ = ["MODEL_NAME", "Registry", "Version", "git_commit", "pinned_requirements"]
+
+MODEL_NAME = "spam-filter"
+_PICKLE = "model.pkl"
+
+
+def git_commit() -> str:
+    """Return the checkout's commit, with ``+changes`` when files differ from it; ``none`` outside a repository."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], cwd=project_root(), capture_output=True, text=True, check=True, timeout=20
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):  # no git, no repository, or not ours to read
+        return "none"
+
+
+def pinned_requirements() -> list[str]:
+    """Return the requirements of the pipeline at the installed versions; MLflow would search for them for seconds."""
+    return [f"{name}=={version(name)}" for name in ("numpy", "scikit-learn", "scipy")]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered version: its number, the aliases that point to it, its hashes (``tags``) and metrics."""
+
+    number: int
+    aliases: tuple[str, ...]
+    run_id: str
+    tags: dict[str, str]
+    metrics: dict[str, float]
+
+    @property
+    def artifact_sha256(self) -> str:
+        """Hash of the artifact that this version stands for."""
+        return self.tags["artifact_sha256"]
+
+
+class Registry:
+    """Versions of one registered model in a folder of the workspace.
+
+    ``folder`` holds ``mlflow.db`` and the files of the runs; by default ``registry`` in the workspace. Opening it makes
+    what is missing.
+    """
+
+    def __init__(self, folder: Path | None = None, name: str = MODEL_NAME) -> None:
+        self.folder = folder or workspace("registry")
+        self.name = name
+        self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self._prepare()
+        self.client: MlflowClient = self._mlflow().MlflowClient(self.uri, self.uri)
+
+    @staticmethod
+    def _mlflow() -> Any:
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
+        import mlflow
+        import mlflow.sklearn
+
+        return mlflow
+
+    def _prepare(self) -> None:
+        """Put an empty, migrated database there: MLflow's migrations take seconds, a copy of their result none."""
+        database = self.folder / "mlflow.db"
+        if database.exists():
+            return
+        template = cache("mlflow") / f"empty-{version('mlflow')}.db"
+        if not template.exists():
+            mlflow = self._mlflow()
+            with atomic_file(template) as fresh, _quiet("mlflow.store.db.utils", "alembic"):
+                mlflow.MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+        with atomic_file(database) as fresh:
+            shutil.copyfile(template, fresh)
+
+    def register(self, model: "TrainedModel", evaluation: "Evaluation", **tags: str) -> Version:
+        """Log a model with its evaluation as a run and register it as a new version.
+
+        ``tags`` are added to the run. The version is made last, so that an interrupted registration leaves none.
+
+        Raises ``ArtifactError`` when the model cannot be exported, ``WorkspaceError`` when nothing can be written.
+        """
+        mlflow = self._mlflow()
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, Schema
+
+        hashes = {
+            "data_sha256": model.data_sha256,
+            "code_version": model.code_version,
+            "git_commit": git_commit(),
+            "threshold": repr(model.threshold),
+        }
+        with tempfile.TemporaryDirectory(dir=self.folder) as scratch, _tracking(mlflow, self.uri):
+            exported = artifacts.export(model, Path(scratch) / "artifact")
+            experiment = self.client.get_experiment_by_name(self.name)
+            experiment_id = (
+                experiment.experiment_id
+                if experiment
+                else self.client.create_experiment(self.name, artifact_location=(self.folder / "runs").as_uri())
+            )
+            with mlflow.start_run(experiment_id=experiment_id, tags=tags | hashes) as run:
+                mlflow.log_params({**model.hyperparameters, "threshold": model.threshold})
+                mlflow.log_metrics({name: estimate.value for name, estimate in evaluation.estimates().items()})
+                mlflow.log_artifacts(str(exported.folder), "artifact")
+                with _quiet("mlflow.sklearn", "mlflow.utils.environment"):  # warns of pickle: load() checks its hash
+                    logged = mlflow.sklearn.log_model(
+                        model.pipeline,
+                        name="pipeline",
+                        serialization_format="pickle",
+                        pip_requirements=pinned_requirements(),
+                        signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema([ColSpec("long")])),
+                    )
+            files = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
+            hashes |= {
+                "artifact_sha256": exported.sha256,
+                "pipeline_sha256": hashlib.sha256((files / _PICKLE).read_bytes()).hexdigest(),
+            }
+            if not self.client.search_registered_models(f"name = '{self.name}'"):
+                self.client.create_registered_model(self.name)
+            made = self.client.create_model_version(
+                self.name, logged.model_uri, run.info.run_id, tags=hashes, model_id=logged.model_id
+            )
+        return self.get(int(made.version))
+
+    def get(self, which: int | str) -> Version:
+        """Return a version by number or alias. Raises ``RegistryError`` naming what there is."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            if isinstance(which, int):
+                found = self.client.get_model_version(self.name, str(which))
+            else:
+                found = self.client.get_model_version_by_alias(self.name, which)
+        except MlflowException as error:
+            raise RegistryError(f"no version {which!r} of {self.name} in {self.folder}. {self._inventory()}") from error
+        metrics = self.client.get_run(found.run_id).data.metrics
+        return Version(int(found.version), tuple(sorted(found.aliases)), found.run_id, dict(found.tags), dict(metrics))
+
+    def _inventory(self) -> str:
+        known = self.client.search_model_versions(f"name = '{self.name}'")
+        if not known:
+            return "There is none yet. Next: Registry().register(model, evaluation), as chapter 02 does"
+        numbers = sorted(int(v.version) for v in known)
+        aliases = sorted(self.client.get_registered_model(self.name).aliases)
+        return f"Versions: {numbers[0]} to {numbers[-1]}; aliases: {', '.join(aliases) or 'none'}"
+
+    def set_alias(self, alias: str, which: int | str) -> Version:
+        """Let ``alias`` point to a version; the one it pointed to is kept as ``previous-ALIAS`` for a rollback."""
+        target = self.get(which)
+        holder = next((v for v in self._versions() if alias in v.aliases), None)
+        if holder is not None and holder.number != target.number:
+            self.client.set_registered_model_alias(self.name, f"previous-{alias}", str(holder.number))
+        self.client.set_registered_model_alias(self.name, alias, str(target.number))
+        return self.get(target.number)
+
+    def roll_back(self, alias: str = "champion") -> Version:
+        """Let ``alias`` point to the version before the last :meth:`set_alias`, once.
+
+        Raises ``RegistryError`` when there is none, or when the version's artifact is not whole: then nothing changes.
+        """
+        previous = self.get(f"previous-{alias}")
+        self.artifact(previous.number)
+        self.client.set_registered_model_alias(self.name, alias, str(previous.number))
+        self.client.delete_registered_model_alias(self.name, f"previous-{alias}")
+        return self.get(previous.number)
+
+    def _versions(self) -> list[Version]:
+        known = self.client.search_model_versions(f"name = '{self.name}'")
+        return [self.get(number) for number in sorted(int(v.version) for v in known)]
+
+    def artifact(self, which: int | str) -> artifacts.Artifact:
+        """Return a version's artifact, verified against the hash that was registered with it."""
+        found = self.get(which)
+        run = self.client.get_run(found.run_id)
+        folder = Path(self._mlflow().artifacts.download_artifacts(f"{run.info.artifact_uri}/artifact"))
+        return artifacts.load(folder, expected_sha256=found.artifact_sha256)
+
+    def pipeline(self, which: int | str) -> "Pipeline":
+        """Return a version's fitted pipeline; its pickle is read only if it has the registered hash.
+
+        Raises ``TamperedArtifactError`` otherwise: unpickling runs code.
+        """
+        found = self.get(which)
+        source = self.client.get_model_version_download_uri(self.name, str(found.number))
+        content = (Path(self._mlflow().artifacts.download_artifacts(source)) / _PICKLE).read_bytes()
+        if hashlib.sha256(content).hexdigest() != found.tags["pipeline_sha256"]:
+            raise TamperedArtifactError(
+                f"the pickled pipeline of version {found.number} is not the registered one; it was not opened. "
+                "Next: train and register again"
+            )
+        return pickle.loads(content)  # noqa: S301 (its hash was verified just now)
+
+    def history(self) -> pd.DataFrame:
+        """Return one row a version: number (index), aliases, mcc, data, code and artifact (first 12 hex digits)."""
+        rows = {
+            v.number: {
+                "aliases": ", ".join(v.aliases),
+                "mcc": v.metrics.get("mcc"),
+                "data": v.tags["data_sha256"][:12],
+                "code": v.tags["code_version"][:12],
+                "artifact": v.artifact_sha256[:12],
+            }
+            for v in self._versions()
+        }
+        return pd.DataFrame.from_dict(rows, orient="index").rename_axis("version")
+
+
+@contextmanager
+def _tracking(mlflow: Any, uri: str) -> Iterator[None]:
+    """Point MLflow's global state to our store, and back afterwards: the caller may track elsewhere."""
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(before)
+
+
+@contextmanager
+def _quiet(*loggers: str) -> Iterator[None]:
+    levels = {name: logging.getLogger(name).level for name in loggers}
+    for name in loggers:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
