@@ -69,7 +69,9 @@ def _char_wb_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
             padded = f" {word} "
             for n in range(low, high + 1):
                 yield padded[:n]
-                if n >= len(padded):  # as scikit-learn: a word shorter than n counts once, and for no longer n
+                if n >= len(
+                    padded
+                ):  # as scikit-learn: a word shorter than n counts once, and for no longer n
                     break
                 for i in range(1, len(padded) - n + 1):
                     yield padded[i : i + n]
@@ -151,7 +153,9 @@ def _block(name: str, vectorizer: "TfidfVectorizer") -> dict[str, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if type(vectorizer) is not TfidfVectorizer:
-        raise ArtifactError(f"block {name!r} is a {type(vectorizer).__name__}; {FORMAT} holds TfidfVectorizer only")
+        raise ArtifactError(
+            f"block {name!r} is a {type(vectorizer).__name__}; {FORMAT} holds TfidfVectorizer only"
+        )
     settings, defaults = vectorizer.get_params(), TfidfVectorizer().get_params()
     free = {"analyzer", "ngram_range", "sublinear_tf", "min_df", "max_df", "max_features", "dtype"}
     odd = sorted(key for key, value in settings.items() if key not in free and value != defaults[key])
@@ -213,7 +217,9 @@ def export(model: "TrainedModel", folder: Path) -> Artifact:
         "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()},
     }
     contents[_MANIFEST] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
-    contents[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(contents.items())).encode()
+    contents[_SUMS] = "".join(
+        f"{_sha256(data)}  {name}\n" for name, data in sorted(contents.items())
+    ).encode()
     with atomic_folder(folder) as fresh:
         for name, data in contents.items():
             (fresh / name).write_bytes(data)
@@ -242,10 +248,14 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
         if f"{found}  {_MANIFEST}\n" not in sums:
             raise TamperedArtifactError(f"{folder / _MANIFEST} is not what {_SUMS} names. {_NEXT}")
         if expected_sha256 is not None and found != expected_sha256:
-            raise TamperedArtifactError(f"{folder} has the hash {found}, expected is {expected_sha256}. {_NEXT}")
+            raise TamperedArtifactError(
+                f"{folder} has the hash {found}, expected is {expected_sha256}. {_NEXT}"
+            )
         manifest = json.loads(raw)
         if manifest.get("format") != FORMAT:
-            raise ArtifactError(f"{folder} is of format {manifest.get('format')!r}; accepted: {FORMAT}. {_NEXT}")
+            raise ArtifactError(
+                f"{folder} is of format {manifest.get('format')!r}; accepted: {FORMAT}. {_NEXT}"
+            )
         contents = {name: _verified(folder / name, manifest["files"][name]) for name in (_TERMS, _WEIGHTS)}
         weights = array("d")
         weights.frombytes(contents[_WEIGHTS])
@@ -258,7 +268,9 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
             raise ArtifactError(f"{folder}: terms, weights and manifest are not of one length. {_NEXT}")
         return Artifact(folder, found, manifest, Scorer(manifest, terms, weights))
     except OSError as error:
-        raise ArtifactError(f"no artifact in {folder}: {error.strerror}: {error.filename}. {_NEXT}") from error
+        raise ArtifactError(
+            f"no artifact in {folder}: {error.strerror}: {error.filename}. {_NEXT}"
+        ) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder} is not an artifact: {error!r}. {_NEXT}") from error
 
@@ -269,5 +281,7 @@ def _verified(path: Path, named: dict[str, Any]) -> bytes:
         raise TamperedArtifactError(f"{path} has {size} bytes, its manifest names {named['bytes']}. {_NEXT}")
     content = path.read_bytes()
     if _sha256(content) != named["sha256"]:
-        raise TamperedArtifactError(f"{path} has the hash {_sha256(content)}, its manifest names {named['sha256']}. {_NEXT}")
+        raise TamperedArtifactError(
+            f"{path} has the hash {_sha256(content)}, its manifest names {named['sha256']}. {_NEXT}"
+        )
     return content

@@ -107,7 +107,9 @@ def evaluate(labels: pd.Series, scores: np.ndarray, threshold: float = 0.5, *, s
             "finite scores as labels, and both classes"
         )
     called = scores >= threshold
-    counts = np.array([(called & (truth == 1)).sum(), (~called & (truth == 1)).sum(), (called & (truth == 0)).sum()])
+    counts = np.array(
+        [(called & (truth == 1)).sum(), (~called & (truth == 1)).sum(), (called & (truth == 0)).sum()]
+    )
     tp, fn, fp = (int(count) for count in counts)
     tn = len(truth) - tp - fn - fp
     rng = np.random.default_rng(seed)
@@ -177,10 +179,14 @@ def by_slice(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def over_time(frame: pd.DataFrame, scores: np.ndarray, threshold: float = 0.5, period: str = "M") -> pd.DataFrame:
+def over_time(
+    frame: pd.DataFrame, scores: np.ndarray, threshold: float = 0.5, period: str = "M"
+) -> pd.DataFrame:
     """Return :func:`by_slice` for each calendar period (pandas' period alias) of the dated comments."""
     periods = frame["created_at"].dt.tz_localize(None).dt.to_period(period)
-    return by_slice(frame, scores, {str(p): periods == p for p in sorted(periods.dropna().unique())}, threshold)
+    return by_slice(
+        frame, scores, {str(p): periods == p for p in sorted(periods.dropna().unique())}, threshold
+    )
 
 
 def calibration(labels: pd.Series, scores: np.ndarray, bins: int = 10) -> pd.DataFrame:

@@ -131,19 +131,27 @@ class Registry:
             experiment_id = (
                 experiment.experiment_id
                 if experiment
-                else self.client.create_experiment(self.name, artifact_location=(self.folder / "runs").as_uri())
+                else self.client.create_experiment(
+                    self.name, artifact_location=(self.folder / "runs").as_uri()
+                )
             )
             with mlflow.start_run(experiment_id=experiment_id, tags=tags | hashes) as run:
                 mlflow.log_params({**model.hyperparameters, "threshold": model.threshold})
-                mlflow.log_metrics({name: estimate.value for name, estimate in evaluation.estimates().items()})
+                mlflow.log_metrics(
+                    {name: estimate.value for name, estimate in evaluation.estimates().items()}
+                )
                 mlflow.log_artifacts(str(exported.folder), "artifact")
-                with _quiet("mlflow.sklearn", "mlflow.utils.environment"):  # warns of pickle: load() checks its hash
+                with _quiet(
+                    "mlflow.sklearn", "mlflow.utils.environment"
+                ):  # warns of pickle: load() checks its hash
                     logged = mlflow.sklearn.log_model(
                         model.pipeline,
                         name="pipeline",
                         serialization_format="pickle",
                         pip_requirements=pinned_requirements(),
-                        signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema([ColSpec("long")])),
+                        signature=ModelSignature(
+                            Schema([ColSpec("string", "text")]), Schema([ColSpec("long")])
+                        ),
                     )
             files = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
             hashes |= {
@@ -167,9 +175,13 @@ class Registry:
             else:
                 found = self.client.get_model_version_by_alias(self.name, which)
         except MlflowException as error:
-            raise RegistryError(f"no version {which!r} of {self.name} in {self.folder}. {self._inventory()}") from error
+            raise RegistryError(
+                f"no version {which!r} of {self.name} in {self.folder}. {self._inventory()}"
+            ) from error
         metrics = self.client.get_run(found.run_id).data.metrics
-        return Version(int(found.version), tuple(sorted(found.aliases)), found.run_id, dict(found.tags), dict(metrics))
+        return Version(
+            int(found.version), tuple(sorted(found.aliases)), found.run_id, dict(found.tags), dict(metrics)
+        )
 
     def _inventory(self) -> str:
         known = self.client.search_model_versions(f"name = '{self.name}'")

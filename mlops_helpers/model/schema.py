@@ -144,7 +144,11 @@ class QualityReport:
 
     def __str__(self) -> str:
         table = self.table.drop(columns="why")
-        text = table.to_string(index=False, float_format="{:.0%}".format, na_rep="-") if len(table) else "no traps"
+        text = (
+            table.to_string(index=False, float_format="{:.0%}".format, na_rep="-")
+            if len(table)
+            else "no traps"
+        )
         return f"{self.rows_in:,} comments in, {self.rows_out:,} out\n{text}"
 
 
@@ -208,7 +212,9 @@ def validate(frame: pd.DataFrame, source: str = "the frame") -> pd.DataFrame:
     missing = sorted(set(COLUMNS) - set(frame.columns))
     if missing or frame.empty:
         found = f"no column {', '.join(missing)}" if missing else "no rows"
-        raise DataError(f"the comments of {source} have {found}; clean comments have the columns {', '.join(COLUMNS)}")
+        raise DataError(
+            f"the comments of {source} have {found}; clean comments have the columns {', '.join(COLUMNS)}"
+        )
     _refuse(_failures(frame, _schema(None, None, raw=False)), source)
     return frame[list(COLUMNS)]
 
@@ -235,7 +241,10 @@ def clean(
     is_trap = failures["check"].astype(str).str.startswith("trap: ")
     _refuse(failures[~is_trap], source)
 
-    found = [{"trap": thing, "rows": n, "action": "dropped", "why": why} for thing, (n, why) in (dropped or {}).items()]
+    found = [
+        {"trap": thing, "rows": n, "action": "dropped", "why": why}
+        for thing, (n, why) in (dropped or {}).items()
+    ]
     for trap in TRAPS:
         hit = raw.index.isin(failures.loc[failures["check"] == f"trap: {trap.name}", "index"])
         if hit.any():

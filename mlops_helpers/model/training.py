@@ -128,7 +128,9 @@ def _both_classes(train: pd.DataFrame, test: pd.DataFrame) -> Split:
         counts = part["label"].value_counts()
         if len(counts) < 2:
             found = ", ".join(f"{n} of class {label}" for label, n in counts.items()) or "no comments"
-            raise DataError(f"the {side} side holds {found}; both sides need spam and ham: choose another split")
+            raise DataError(
+                f"the {side} side holds {found}; both sides need spam and ham: choose another split"
+            )
     return train, test
 
 
@@ -168,6 +170,8 @@ def train(frame: pd.DataFrame, data_sha256: str, *, threshold: float = 0.5, c: f
     if not 0 < threshold < 1:
         raise ParameterError(f"threshold is {threshold}; accepted: between 0 and 1, for example 0.5")
     if frame["label"].nunique() < 2:
-        raise DataError(f"{len(frame)} comments of {frame['label'].nunique()} class(es); training needs spam and ham")
+        raise DataError(
+            f"{len(frame)} comments of {frame['label'].nunique()} class(es); training needs spam and ham"
+        )
     pipeline = make_pipeline(c).fit(frame["text"], frame["label"])
     return TrainedModel(pipeline, threshold, data_sha256, hyperparameters={"c": c})

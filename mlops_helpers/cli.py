@@ -1,0 +1,97 @@
+"""``opslab``: a thin face on the package. Each command loads only what it needs.
+
+Exit codes: 0 when all is well, 1 when a notebook or a rule failed, 2 for a wrong command, path or parameter,
+130 after Ctrl-C, 143 after SIGTERM.
+"""
+
+import argparse
+import contextlib
+import importlib
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from mlops_helpers import __version__
+from mlops_helpers.errors import OpsLabError, ParameterError
+
+__all__ = ["COMMANDS", "Command", "main"]
+
+
+class Command(NamedTuple):
+    """A command: one line of help, and ``module:name`` where ``name_arguments`` and ``name`` are.
+
+    ``name_arguments(parser)`` declares the arguments, ``name(args) -> int`` does the work and returns the
+    exit code.
+    """
+
+    help: str
+    target: str
+
+
+COMMANDS = {
+    "run": Command("execute notebooks and compare their check cells", "mlops_helpers.teach.commands:run"),
+    "check": Command("check the structure of notebooks", "mlops_helpers.teach.commands:check"),
+    "refresh": Command(
+        "execute notebooks and store their check outputs", "mlops_helpers.teach.commands:refresh"
+    ),
+    "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code.
+
+    Errors raised on purpose are printed as their message; any other exception keeps its traceback.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    # Only the chosen command's module is loaded: the others' parsers stay empty.
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    parser = argparse.ArgumentParser(prog="opslab", description="The Operations Lab's command line.")
+    parser.add_argument("--version", action="version", version=f"opslab {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    with _without_iri_grammar():
+        for name, command in COMMANDS.items():
+            sub = commands.add_parser(name, help=command.help, description=command.help.capitalize() + ".")
+            if name == chosen:
+                module, _, function = command.target.partition(":")
+                room = importlib.import_module(module)
+                getattr(room, f"{function}_arguments")(sub)
+                sub.set_defaults(call=getattr(room, function))
+        args = parser.parse_args(arguments)
+        signal.signal(signal.SIGTERM, _terminate)
+        try:
+            return int(args.call(args))
+        except OpsLabError as error:
+            print(f"opslab: {error}", file=sys.stderr)
+            return 2 if isinstance(error, ParameterError) else 1
+        except KeyboardInterrupt:
+            print("opslab: interrupted; nothing is left running", file=sys.stderr)
+            return 130
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)  # unwinds, so that everything started is ended
+
+
+@contextlib.contextmanager
+def _without_iri_grammar() -> Iterator[None]:
+    """Keep jsonschema from building the grammar of international web addresses, which takes a second.
+
+    ``nbformat`` imports jsonschema, whose optional check of the format "iri" builds that grammar on import;
+    no Jupyter schema uses it. jsonschema does without when the package is missing, so it is missing in this
+    process while a command runs. Kernels are processes of their own and have it.
+    """
+    name = "rfc3987_syntax"
+    if name in sys.modules:
+        yield
+        return
+    sys.modules[name] = None  # type: ignore[assignment]  # the documented way to make an import fail
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""Running and refreshing the notebooks of the course; the rules of their structure are in ``structure``.
+
+``run`` executes notebooks and compares their check cells in the same go; ``refresh`` stores the check cells'
+outputs. What one notebook does wrong never keeps another from running.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_helpers.errors import NotebookError
+from mlops_helpers.teach import documents, parameters
+from mlops_helpers.teach.batch import Batch, Finished, Job
+from mlops_helpers.teach.documents import Document
+from mlops_helpers.teach.parameters import Assignment
+from mlops_helpers.teach.results import NotebookResult, Observer, Report, Silence
+from mlops_helpers.workspace import project_root
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+__all__ = ["CELL_TIMEOUT", "Refreshed", "refresh", "run"]
+
+CELL_TIMEOUT = 120.0  # seconds for one cell
+
+
+def run(
+    paths: Iterable[str | Path] = (),
+    given: Mapping[str, object] | None = None,
+    *,
+    out: Path | None = None,
+    jobs: int | None = None,
+    timeout: float = CELL_TIMEOUT,
+    plain_kernels: bool = False,
+    compare: bool | None = None,
+    observer: Observer | None = None,
+) -> Report:
+    """Execute notebooks, each in a kernel and a workspace of its own, and compare their check cells.
+
+    ``paths``: files, folders, globs; all chapters by default. ``given``: parameters by name, checked against
+    what the notebooks declare before anything runs. ``out`` receives executed copies, pages, ``index.html``
+    and ``results.json`` (default ``build/course``); what the previous run left there goes. ``jobs``: kernels
+    at a time, by default one a processor. ``timeout``: seconds for one cell. ``compare``: whether check cells
+    are compared; by default they are, except in notebooks whose parameters were changed, where the stored
+    outputs need not hold.
+
+    With ``OPSLAB_WORKSPACE`` set, all notebooks share that workspace and run one after another.
+
+    Raises ``NotebookError`` for a path without notebooks and ``ParameterError`` for a bad parameter. What a
+    notebook does wrong is in the report.
+    """
+    start = time.perf_counter()
+    observer = observer or Silence()
+    loaded = [(path, _read(path)) for path in documents.select(paths)]
+    good = [document for _, document in loaded if isinstance(document, Document)]
+    assignments, remarks = parameters.assign(good, dict(given or {}))
+    out = (out or project_root() / "build" / "course").resolve()
+    layout = _layout([path for path, _ in loaded])
+    before = _forget_previous(out)
+    shared = os.environ.get("OPSLAB_WORKSPACE")
+    todo = []
+    for document, values in zip(good, assignments, strict=True):
+        own = out / "workspaces" / layout[document.path]
+        shutil.rmtree(own, ignore_errors=True)
+        todo.append(Job(document, values, Path(shared).resolve() if shared else own))
+    todo.sort(key=lambda job: -before.get(str(job.document.path), 0.0))  # the longest first: all end soonest
+    results: dict[Path, NotebookResult] = {}
+    for path, problem in loaded:
+        if isinstance(problem, NotebookError):
+            results[path] = _unreadable(path, problem)
+            observer.finished(results[path])
+    with Batch(todo, at_a_time=1 if shared else jobs, timeout=timeout, plain=plain_kernels) as batch:
+        ended = batch.finished(observer)
+        for finished in ended:
+            from mlops_helpers.teach import pages  # loaded late: the kernels are at work meanwhile
+
+            result = pages.write_notebook(_result(finished, compare), finished.outcome.executed, out, layout)
+            results[result.path] = result
+            observer.finished(result)
+        kernels = batch.host.description
+    from mlops_helpers.teach import pages
+
+    ordered = tuple(results[path] for path, _ in loaded)
+    report = Report(ordered, time.perf_counter() - start, kernels, tuple(remarks), out / "index.html")
+    pages.write_index(report, out)
+    return report
+
+
+def _read(path: Path) -> Document | NotebookError:
+    try:
+        return documents.read(path)
+    except NotebookError as error:
+        return error
+
+
+def _layout(paths: list[Path]) -> dict[Path, Path]:
+    """Return where each notebook's files go below the output folder (no suffix): as they lie together."""
+    full = [path.resolve() for path in paths]
+    base = Path(os.path.commonpath([path.parent for path in full]))
+    return {path: whole.relative_to(base).with_suffix("") for path, whole in zip(paths, full, strict=True)}
+
+
+def _forget_previous(out: Path) -> dict[str, float]:
+    """Remove what the previous run wrote into ``out``; return how long each notebook took, in seconds.
+
+    Only files that its ``results.json`` names are removed: the folder may be the user's own.
+    """
+    record = out / "results.json"
+    try:
+        rows = json.loads(record.read_text(encoding="utf-8"))["notebooks"]
+        names = [row[key] for row in rows for key in ("executed", "page") if row[key]]
+        seconds = {row["notebook"]: float(row["seconds"]) for row in rows}
+    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not ours
+        return {}
+    for name in [*names, "index.html", "results.json"]:
+        path = (out / name).resolve()
+        if path.is_relative_to(out):
+            path.unlink(missing_ok=True)
+    return seconds
+
+
+def _unreadable(path: Path, error: NotebookError) -> NotebookResult:
+    return NotebookResult(path, path.stem, "failed", 0.0, (0, 0), 0, "", (), {}, error, "", None, None)
+
+
+def _result(finished: Finished, compare: bool | None) -> NotebookResult:
+    from mlops_helpers.teach import comparison
+    from mlops_helpers.teach.execution import without_injected
+
+    outcome, document = finished.outcome, finished.job.document
+    given = finished.job.given
+    compared, reason = 0, ""
+    mismatches: list[comparison.Mismatch] = []
+    if outcome.error is not None:
+        reason = "did not run to its end"
+    elif compare is False:
+        reason = "not asked for"
+    elif compare is None and given.changed:
+        reason = f"parameters changed: {', '.join(given.changed)}"
+    else:
+        compared, mismatches = comparison.compare(finished.stored, without_injected(outcome.executed))
+    return NotebookResult(
+        path=document.path,
+        title=document.title,
+        status="failed" if outcome.error else "mismatch" if mismatches else "passed",
+        seconds=outcome.seconds,
+        cells=(outcome.cells, sum(cell.is_code for cell in document.cells)),
+        checks=compared,
+        not_compared=reason,
+        mismatches=tuple(mismatches),
+        parameters=given.values,
+        error=outcome.error,
+        failed_cell=outcome.failed_cell,
+        executed=None,
+        page=None,
+    )
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What refreshing one notebook gave: whether its file changed, or the error that kept it as it was."""
+
+    path: Path
+    changed: bool
+    error: NotebookError | None
+
+
+def refresh(
+    paths: Iterable[str | Path] = (),
+    *,
+    jobs: int | None = None,
+    timeout: float = CELL_TIMEOUT,
+    plain_kernels: bool = False,
+    observer: Observer | None = None,
+) -> list[Refreshed]:
+    """Execute notebooks with their defaults and store the outputs of their check cells, and no others.
+
+    Stored are outputs and execution counts (numbered in order); other cells and transient metadata are
+    cleared. A notebook in which a cell raised keeps its file as it is. Refreshing twice gives the same bytes.
+
+    Raises ``NotebookError`` for a path without notebooks and ``WorkspaceError`` when a file cannot be
+    written.
+    """
+    observer = observer or Silence()
+    loaded = [(path, _read(path)) for path in documents.select(paths)]
+    done = {path: Refreshed(path, False, error) for path, error in loaded if isinstance(error, NotebookError)}
+    with tempfile.TemporaryDirectory(prefix="opslab-") as scratch:
+        good = [document for _, document in loaded if isinstance(document, Document)]
+        todo = [Job(document, Assignment({}, ()), Path(scratch) / str(i)) for i, document in enumerate(good)]
+        with Batch(todo, at_a_time=jobs, timeout=timeout, plain=plain_kernels) as batch:
+            for finished in batch.finished(observer):
+                path = finished.job.document.path
+                done[path] = Refreshed(path, False, finished.outcome.error)
+                if finished.outcome.error is None:
+                    done[path] = Refreshed(path, _store(path, _refreshed(finished)), None)
+                observer.finished(_result(finished, compare=False))
+    return [done[path] for path, _ in loaded]
+
+
+def _refreshed(finished: Finished) -> "NotebookNode":
+    from mlops_helpers.teach.comparison import marks
+
+    number = 0
+    notebook = finished.stored
+    notebook.metadata.pop("papermill", None)
+    notebook.metadata.pop("widgets", None)
+    for cell, fresh in zip(notebook.cells, finished.outcome.executed.cells, strict=True):
+        for transient in ("papermill", "execution", "ExecuteTime"):
+            cell.metadata.pop(transient, None)
+        if cell.cell_type != "code":
+            continue
+        number += 1
+        asked = marks(cell)
+        keep = asked["check"] and not asked["skip"]
+        cell.outputs = [_stable(output, number) for output in fresh.outputs] if keep else []
+        cell.execution_count = number if keep else None
+    return notebook
+
+
+def _stable(output: Any, number: int) -> Any:
+    if "execution_count" in output:
+        output.execution_count = number
+    return output
+
+
+def _store(path: Path, notebook: "NotebookNode") -> bool:
+    before = path.read_bytes()
+    documents.write(path, notebook)
+    return path.read_bytes() != before

@@ -1,0 +1,198 @@
+"""What a run leaves to look at: executed copies, their pages, an index page and ``results.json``."""
+
+import dataclasses
+import functools
+import json
+import logging
+import os
+import urllib.parse
+import warnings
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlops_helpers.errors import CellError
+from mlops_helpers.teach import documents
+from mlops_helpers.teach.results import NotebookResult, Report
+from mlops_helpers.workspace import atomic_file
+
+if TYPE_CHECKING:
+    from nbconvert import HTMLExporter
+    from nbformat import NotebookNode
+
+__all__ = ["write_index", "write_notebook"]
+
+INDEX = """\
+<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{ headline }} – The Operations Lab</title>
+<style>
+:root { color-scheme: light dark;
+  --ink: #1b1f24; --paper: #fff; --soft: #57606a; --line: #d0d7de; --panel: #f6f8fa;
+  --link: #0550ae; --passed: #116329; --mismatch: #7d4e00; --failed: #a40e26; }
+@media (prefers-color-scheme: dark) { :root {
+  --ink: #e6edf3; --paper: #0d1117; --soft: #9da7b3; --line: #30363d;
+  --panel: #161b22; --link: #79c0ff; --passed: #56d364; --mismatch: #e3b341; --failed: #ff7b72; } }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 72rem; color: var(--ink); background: var(--paper);
+  font: 1rem/1.5 system-ui, sans-serif; }
+h1 { margin: 0 0 .25rem; font-size: 1.7rem; } h2 { font-size: 1.2rem; }
+h3 { font-size: 1rem; margin-bottom: .25rem; }
+p.facts { margin: 0 0 1.5rem; color: var(--soft); }
+a { color: var(--link); } a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
+caption { text-align: left; color: var(--soft); padding-bottom: .5rem; }
+th, td { text-align: left; vertical-align: top; padding: .5rem .75rem; border-bottom: 1px solid var(--line); }
+thead th { border-bottom-width: 2px; white-space: nowrap; } tbody th { font-weight: 600; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.status { font-weight: 700; white-space: nowrap; } small { color: var(--soft); }
+.passed { color: var(--passed); } .mismatch { color: var(--mismatch); } .failed { color: var(--failed); }
+section.problem { border-left: .3rem solid var(--failed); padding-left: 1rem; margin-top: 2rem; }
+pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4rem; padding: .75rem;
+  overflow-x: auto; font: .85rem/1.45 ui-monospace, monospace; }
+</style>
+</head>
+<body>
+<main>
+<h1>{{ headline }}</h1>
+<p class="facts">The Operations Lab · {{ finished }} · {{ "%.1f"|format(report.seconds) }} s in all ·
+{{ report.kernels }}{% for remark in report.remarks %} · {{ remark }}{% endfor %}</p>
+<div class="scroll" role="region" aria-label="Results" tabindex="0">
+<table>
+<caption>Each notebook as it ran; follow its title to read it with its outputs.</caption>
+<thead><tr><th scope="col">Notebook</th><th scope="col">Status</th><th scope="col">Seconds</th>
+<th scope="col">Cells</th>
+<th scope="col">Checks</th><th scope="col">Parameters given</th><th scope="col">Files</th></tr></thead>
+<tbody>
+{% for result, row in rows %}<tr>
+<th scope="row">{% if row.page %}<a href="{{ row.page|link }}">{{ result.title }}</a>{%
+ else %}{{ result.title }}{% endif %}
+<br><small>{{ row.notebook }}</small></th>
+<td class="status {{ result.status }}">{{ marks[result.status] }} {%
+ if result.status != "passed" %}<a class="{{ result.status }}" href="#problem-{{ row.number }}">{{ result.status }}</a>{% else %}passed{% endif %}</td>
+<td class="number">{{ "%.1f"|format(result.seconds) }}</td>
+<td class="number">{{ result.cells[0] }} of {{ result.cells[1] }}</td>
+<td>{% if result.not_compared %}not compared ({{ result.not_compared }}){% else %}{{
+ result.checks - result.mismatches|length }} of {{ result.checks }} match{% endif %}</td>
+<td>{% for name, value in result.parameters.items() %}<code>{{ name }} = {{ value.__repr__() }}</code><br>{%
+ else %}defaults{% endfor %}</td>
+<td>{% if row.executed %}<a href="{{ row.executed|link }}" aria-label="Executed notebook of {{
+ result.title }}">.ipynb</a>{% endif %}</td>
+</tr>
+{% endfor %}</tbody>
+</table>
+</div>
+{% for result, row in rows if result.status != "passed" %}
+<section class="problem" id="problem-{{ row.number }}" aria-labelledby="heading-{{ row.number }}">
+<h2 id="heading-{{ row.number }}">{{ result.title }}: {{ result.status }}</h2>
+{% if result.error %}<p>{{ result.error }}</p>
+{% if result.error.source is defined %}{% if row.page and result.failed_cell %}<p><a href="{{
+ row.page|link }}#cell-id={{ result.failed_cell }}">See the cell with its output</a></p>{% endif %}
+<h3>Source of cell {{ result.error.cell }}</h3><pre>{{ result.error.source }}</pre>
+{% if result.error.traceback %}<h3>Traceback</h3><pre>{{ result.error.traceback }}</pre>
+{% endif %}{% endif %}{% endif %}
+{% for mismatch in result.mismatches %}<h3>Check cell {{ mismatch.cell }} (id {{ mismatch.cell_id }})</h3>
+<pre>{{ mismatch.reason }}</pre>{% endfor %}
+</section>
+{% endfor %}
+</main>
+</body>
+</html>
+"""
+
+
+def write_notebook(
+    result: NotebookResult, executed: "NotebookNode", out: Path, layout: dict[Path, Path]
+) -> NotebookResult:
+    """Write the executed copy and its page below ``out``; return the result with both named.
+
+    Raises ``WorkspaceError`` when ``out`` cannot be written.
+    """
+    stem = out / layout[result.path]
+    copy, page = Path(f"{stem}.ipynb"), Path(f"{stem}.html")
+    documents.write(copy, executed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about ids and alternative texts: opslab check's matter
+        html, _ = _exporter().from_notebook_node(executed, {"metadata": {"name": result.title}})
+    with atomic_file(page) as stage:
+        stage.write_text(html, encoding="utf-8")
+    return dataclasses.replace(result, executed=copy, page=page)
+
+
+@functools.cache
+def _exporter() -> "HTMLExporter":
+    """Return one exporter for all notebooks: compiling its templates takes longer than a page."""
+    # The submodule, not the package: that would load the PDF, LaTeX and presentation exporters too.
+    from nbconvert.exporters.html import HTMLExporter
+
+    logger = logging.getLogger("opslab.pages")
+    logger.setLevel(logging.ERROR)
+    return HTMLExporter(log=logger)
+
+
+def write_index(report: Report, out: Path) -> None:
+    """Write ``index.html`` and ``results.json`` below ``out``; links are relative: folders move."""
+    import jinja2
+
+    rows = [_row(result, number, out) for number, result in enumerate(report.results, 1)]
+    finished = datetime.now(UTC)
+    record = {
+        "finished": finished.isoformat(timespec="seconds"),
+        "seconds": round(report.seconds, 3),
+        "passed": report.passed,
+        "kernels": report.kernels,
+        "remarks": report.remarks,
+        "notebooks": rows,
+    }
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters["link"] = urllib.parse.quote
+    page = environment.from_string(INDEX).render(
+        report=report,
+        rows=list(zip(report.results, rows, strict=True)),
+        headline=_headline(report),
+        finished=finished.strftime("%Y-%m-%d %H:%M UTC"),
+        marks={"passed": "✔", "mismatch": "≠", "failed": "✘"},
+    )
+    for name, text in (
+        ("results.json", json.dumps(record, indent=2, ensure_ascii=False, default=repr) + "\n"),
+        ("index.html", page),
+    ):
+        with atomic_file(out / name) as stage:
+            stage.write_text(text, encoding="utf-8")
+
+
+def _headline(report: Report) -> str:
+    bad = sum(result.status != "passed" for result in report.results)
+    total = len(report.results)
+    noun = "notebook" if total == 1 else "notebooks"
+    return f"{bad} of {total} {noun} did not pass" if bad else f"{total} {noun} passed"
+
+
+def _row(result: NotebookResult, number: int, out: Path) -> dict[str, Any]:
+    def relative(path: Path | None) -> str | None:
+        return path.relative_to(out).as_posix() if path else None
+
+    error: dict[str, Any] | None = None
+    if result.error is not None:
+        error = {"message": str(result.error)}
+        if isinstance(result.error, CellError):
+            error |= {key: getattr(result.error, key) for key in ("cell", "source", "traceback")}
+            error["cell_id"] = result.failed_cell
+    return {
+        "number": number,
+        "notebook": os.path.relpath(result.path),
+        "title": result.title,
+        "status": result.status,
+        "seconds": round(result.seconds, 3),
+        "cells_executed": result.cells[0],
+        "cells": result.cells[1],
+        "checks_compared": result.checks,
+        "not_compared": result.not_compared,
+        "mismatches": [dataclasses.asdict(mismatch) for mismatch in result.mismatches],
+        "parameters": result.parameters,
+        "error": error,
+        "executed": relative(result.executed),
+        "page": relative(result.page),
+    }

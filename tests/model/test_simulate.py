@@ -1,0 +1,446 @@
+"""The simulated platform: what it promises about classes, time, streams, labels, disguises and its words."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from mlops_helpers.errors import ParameterError
+from mlops_helpers.model import simulate as module
+from mlops_helpers.model.simulate import FAMILIES, HAM_KINDS, SHIFTS, Campaign, Shift, simulate
+from mlops_helpers.model.simulate_text import HOMOGLYPHS, OBFUSCATIONS, ZERO_WIDTH, Writer, read_world
+
+DTYPES = {
+    "comment_id": "str",
+    "post_id": "str",
+    "author_id": "str",
+    "group": "str",
+    "created_at": "datetime64[us, UTC]",
+    "text": "str",
+    "label": "int64",
+    "family": "str",
+    "campaign": "str",
+    "obfuscated": "bool",
+    "moderator_label": "Int8",
+    "labelled_at": "datetime64[us, UTC]",
+}
+BURST = Campaign("gift_card", start=10, days=5, share=0.3, obfuscation=0.5, authors=7)
+
+
+@pytest.fixture(scope="module")
+def month() -> pd.DataFrame:
+    return simulate(10_000, seed=3)
+
+
+@pytest.fixture(scope="module")
+def busy() -> pd.DataFrame:
+    """50,000 comments with every family in a campaign, disguised, and every benign shift."""
+    campaigns = [Campaign(f, start=2 * i, days=3, share=0.2, obfuscation=0.5) for i, f in enumerate(FAMILIES)]
+    return simulate(
+        50_000, seed=11, campaigns=campaigns, shifts=[Shift(kind, start=5, share=0.3) for kind in SHIFTS]
+    )
+
+
+def by_id(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.set_index("comment_id").sort_index()
+
+
+# ------------------------------------------------------------------------------------------- shape
+
+
+def test_columns_types_and_order(busy: pd.DataFrame) -> None:
+    assert {name: str(dtype) for name, dtype in busy.dtypes.items()} == DTYPES
+    assert busy["created_at"].is_monotonic_increasing
+    assert busy.drop(columns=["moderator_label", "labelled_at"]).notna().all(axis=None)
+    assert busy["text"].str.contains(r"[^\W_]").mean() > 0.999
+    assert (busy["text"].str.strip() != "").all()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_tiny_worlds_have_the_same_columns(n: int) -> None:
+    frame = simulate(
+        n, days=0.05, campaigns=[Campaign("dating", 0, 0.02, 0.5)], shifts=[Shift("new_topic", 0)]
+    )
+    assert list(frame.columns) == list(DTYPES)
+    assert (frame["campaign"] == "").sum() == n
+
+
+def test_families_name_their_class(busy: pd.DataFrame) -> None:
+    assert set(busy.loc[busy["label"] == 1, "family"]) == set(FAMILIES)
+    assert set(busy.loc[busy["label"] == 0, "family"]) == set(HAM_KINDS)
+    assert (busy.loc[busy["campaign"] != "", "label"] == 1).all()
+
+
+def test_exported_names_exist_and_objects_are_frozen() -> None:
+    assert all(hasattr(module, name) for name in module.__all__)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        BURST.share = 0.1  # type: ignore[misc]
+
+
+def test_world_has_a_meaning_for_every_slot_and_family() -> None:
+    world = read_world()
+    assert tuple(world["spam"]) == FAMILIES
+    assert tuple(world["ham"]) == HAM_KINDS
+    writer = Writer(world)
+    known = {*writer.made, *writer.topical, *writer.patterns}
+    used = {slot for patterns in writer.patterns.values() for pattern in patterns for slot in pattern[1::2]}
+    assert used <= known
+    assert not [
+        p for ps in writer.patterns.values() for p in ps if any("{" in text or "}" in text for text in p[::2])
+    ]
+
+
+def test_import_reads_no_word_material() -> None:
+    code = (
+        "import mlops_helpers.model.simulate as s; from mlops_helpers.model.simulate_text import read_world;"
+        "assert read_world.cache_info().misses == 0; s.simulate(10); s.simulate(10);"
+        "assert read_world.cache_info().misses == 1"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ------------------------------------------------------------------------------------------- streams
+
+
+def test_same_arguments_same_frame() -> None:
+    plan = {"campaigns": [BURST], "shifts": [Shift("new_topic", 3)]}
+    pd.testing.assert_frame_equal(simulate(1500, seed=5, **plan), simulate(1500, seed=5, **plan))
+    pd.testing.assert_frame_equal(simulate(1500, seed=np.int64(5)), simulate(1500, seed=5))
+
+
+def test_another_seed_another_world() -> None:
+    a, b = simulate(1500, seed=5), simulate(1500, seed=6)
+    assert not set(a["comment_id"]) & set(b["comment_id"])
+    assert a["text"].isin(b["text"]).mean() < 0.1
+    assert not (a["created_at"] == b["created_at"]).any()
+
+
+def test_a_campaign_changes_nothing_but_itself(month: pd.DataFrame) -> None:
+    more = simulate(10_000, seed=3, campaigns=[BURST])
+    background = more[more["campaign"] == ""].reset_index(drop=True)
+    pd.testing.assert_frame_equal(background, month)
+    first = more[more["campaign"] != ""].reset_index(drop=True)
+    assert len(first) > 500
+    two = simulate(
+        10_000, seed=3, campaigns=[BURST, Campaign("dating", 20, 4, 0.2)], shifts=[Shift("rhythm", 29)]
+    )
+    again = two[two["campaign"] == "gift_card-10"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(again, first)
+
+
+@pytest.mark.parametrize("kind", SHIFTS)
+def test_a_shift_touches_its_share_of_its_window_and_no_label(kind: str, month: pd.DataFrame) -> None:
+    before, after = (
+        by_id(month),
+        by_id(simulate(10_000, seed=3, shifts=[Shift(kind, start=12, days=6, share=0.5)])),
+    )
+    truth = ["label", "moderator_label", "author_id", "campaign"]
+    pd.testing.assert_frame_equal(after[truth], before[truth])
+    changed = (after[["text", "created_at", "group"]] != before[["text", "created_at", "group"]]).any(axis=1)
+    day = (before["created_at"] - pd.Timestamp("2026-01-01", tz="UTC")) / pd.Timedelta(days=1)
+    window = day.between(12, 18, inclusive="left")
+    assert not changed[~window].any()
+    if kind == "ham_links":
+        assert not changed[before["label"] == 1].any()
+        window &= before["label"] == 0
+    assert changed[window].mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_each_shift_does_what_its_name_says(month: pd.DataFrame) -> None:
+    def second_half(frame: pd.DataFrame) -> pd.DataFrame:
+        return frame[frame["created_at"] >= pd.Timestamp("2026-01-16", tz="UTC")]
+
+    def late(kind: str) -> pd.DataFrame:
+        return second_half(simulate(10_000, seed=3, shifts=[Shift(kind, start=15, share=1.0)]))
+
+    base = second_half(month)
+    assert set(late("new_topic")["group"]) == {read_world()["new_topic"]}
+    assert read_world()["new_topic"] not in set(base["group"])
+    slang = "|".join(read_world()["slang"]["words"])
+    assert late("new_slang")["text"].str.contains(slang).all()
+    assert not base["text"].str.contains(slang).any()
+    assert late("longer_comments")["text"].str.len().median() > 2 * base["text"].str.len().median()
+    linked = late("ham_links")
+    assert linked.loc[linked["label"] == 0, "text"].str.contains("https?://").all()
+    assert late("rhythm")["created_at"].dt.hour.between(0, 8).mean() > 0.5
+    assert base["created_at"].dt.hour.between(0, 8).mean() < 0.2
+
+
+# ------------------------------------------------------------------------------------------- rates
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.05, 0.5, 1.0])
+def test_spam_rate(rate: float) -> None:
+    label = simulate(5000, seed=8, spam_rate=rate)["label"]
+    assert label.mean() == pytest.approx(rate, abs=4 * (rate * (1 - rate) / 5000) ** 0.5)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(
+    st.floats(0.05, 0.9), st.floats(0, 20), st.floats(2, 9), st.sampled_from(FAMILIES), st.integers(0, 2**32)
+)
+def test_campaign_share_in_its_window(
+    share: float, start: float, days: float, family: str, seed: int
+) -> None:
+    frame = simulate(3000, seed=seed, campaigns=[Campaign(family, start, days, share, authors=5)])
+    day = (frame["created_at"] - pd.Timestamp("2026-01-01", tz="UTC")) / pd.Timedelta(days=1)
+    ours = frame["campaign"] != ""
+    inside = day.between(start - 1e-6, start + days + 1e-6)
+    assert not ours[~inside].any()
+    assert ours[inside].mean() == pytest.approx(share, abs=0.02)
+    assert set(frame.loc[ours, "family"]) == {family}
+    assert frame.loc[ours, "author_id"].nunique() <= 5
+
+
+def test_overlapping_campaigns_keep_their_shares() -> None:
+    two = [Campaign("dating", 5, 10, 0.3), Campaign("begging", 10, 10, 0.5)]
+    frame = simulate(10_000, seed=2, campaigns=two)
+    both = frame[frame["created_at"].between("2026-01-11", "2026-01-16")]
+    shares = both["campaign"].value_counts(normalize=True)
+    assert shares["dating-5"] == pytest.approx(0.3, abs=0.02)
+    assert shares["begging-10"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_campaign_is_repetitive_and_background_is_not(month: pd.DataFrame) -> None:
+    burst = simulate(3000, seed=4, campaigns=[Campaign("easy_money", 0, 30, 0.5)]).query("campaign != ''")[
+        "text"
+    ]
+    words = burst.str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts() / len(burst)
+    plain = (
+        month.query("label == 1")["text"].str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts()
+    )
+    assert (words.iloc[:5] > 0.2).all()
+    assert plain.iloc[4] / (month["label"] == 1).sum() < 0.2
+
+
+# ------------------------------------------------------------------------------------------- moderators
+
+
+@pytest.mark.parametrize(
+    ("noise", "delay", "unlabelled"), [(0.0, 6.0, 0.0), (0.1, 24.0, 0.5), (0.02, 72.0, 0.2)]
+)
+def test_moderators_are_late_and_sometimes_wrong(noise: float, delay: float, unlabelled: float) -> None:
+    frame = simulate(
+        12_000, seed=9, label_noise=noise, label_delay_hours=delay, unlabelled=unlabelled, campaigns=[BURST]
+    )
+    seen = frame["moderator_label"].notna()
+    assert (seen == frame["labelled_at"].notna()).all()
+    assert (~seen).mean() == pytest.approx(unlabelled, abs=0.02)
+    labelled = frame[seen]
+    wrong = labelled["moderator_label"].astype(int) != labelled["label"]
+    assert wrong.mean() == pytest.approx(noise, abs=0.01)
+    if noise:
+        assert wrong[labelled["campaign"] != ""].mean() == pytest.approx(noise, abs=0.03)
+    hours = (labelled["labelled_at"] - labelled["created_at"]) / pd.Timedelta(hours=1)
+    assert hours.median() == pytest.approx(delay, rel=0.05)
+    assert (hours >= 0).all()
+    assert hours.between(delay / 2, delay * 2).mean() == pytest.approx(0.51, abs=0.03)
+
+
+def test_nobody_labels_when_all_is_unlabelled_and_at_once_without_delay() -> None:
+    assert simulate(200, unlabelled=1.0)["labelled_at"].isna().all()
+    frame = simulate(200, unlabelled=0.0, label_delay_hours=0)
+    assert (frame["labelled_at"] == frame["created_at"]).all()
+
+
+# ------------------------------------------------------------------------------------------- time, people
+
+
+def test_times_lie_in_range() -> None:
+    frame = simulate(5000, days=3.5, seed=1, start="2025-03-30", campaigns=[Campaign("dating", 1, 100, 0.4)])
+    begin = pd.Timestamp("2025-03-30", tz="UTC")
+    assert frame["created_at"].between(begin, begin + pd.Timedelta(days=3.5)).all()
+    assert frame["created_at"].max() > begin + pd.Timedelta(days=3.4)
+
+
+def test_days_and_weeks_have_a_rhythm() -> None:
+    frame = simulate(20_000, days=28, seed=1)
+    hour, weekday = frame["created_at"].dt.hour, frame["created_at"].dt.day_of_week
+    assert hour.between(19, 21).sum() > 6 * hour.between(2, 4).sum()
+    assert weekday.isin([5, 6]).sum() / 2 > 1.15 * weekday.isin([0, 1, 2]).sum() / 3
+    spam = frame["label"] == 1
+    assert hour[spam].mean() == pytest.approx(
+        hour[~spam].mean(), abs=0.5
+    )  # the clock does not tell the class
+
+
+def test_activity_is_heavy_tailed_and_new_readers_keep_coming(month: pd.DataFrame) -> None:
+    for column in ("author_id", "post_id"):
+        counts = month[column].value_counts()
+        assert counts.iloc[: len(counts) // 10].sum() > 0.25 * len(month)
+    first, last = month.iloc[:5_000], month.iloc[5_000:]
+    assert 0.2 < (~last["author_id"].isin(first["author_id"])).mean() < 0.9
+    assert (month.groupby("post_id")["group"].nunique() == 1).all()
+
+
+def test_ids_are_unique_and_tell_nothing(busy: pd.DataFrame) -> None:
+    assert busy["comment_id"].is_unique
+    authors, posts = busy.drop_duplicates("author_id"), busy.drop_duplicates("post_id")
+    for column, rows in (("comment_id", busy), ("author_id", authors), ("post_id", posts)):
+        assert rows[column].str.fullmatch("[0-9a-f]{16}").all()
+        spam, ham = rows["label"].sum(), (rows["label"] == 0).sum()
+        chance = 4 * (len(rows) / (12 * spam * ham)) ** 0.5  # four standard errors of a guess's ROC-AUC
+        for cut in (slice(0, 12), slice(0, 1), slice(15, 16), slice(8, 9)):
+            number = rows[column].str[cut].map(lambda digits: int(digits, 16)).astype(float)
+            assert roc_auc_score(rows["label"], number) == pytest.approx(0.5, abs=chance), (column, cut)
+            time = rows["created_at"].astype("int64")
+            assert abs(np.corrcoef(number, time)[0, 1]) < 4 / len(rows) ** 0.5
+
+
+# ------------------------------------------------------------------------------------------- disguises
+
+
+def test_flagged_comments_are_disguised_and_no_others() -> None:
+    plain, mixed, all_of_them = (
+        simulate(4000, seed=6, campaigns=[dataclasses.replace(BURST, obfuscation=share)]).query(
+            "campaign != ''"
+        )
+        for share in (0.0, 0.5, 1.0)
+    )
+    assert not plain["obfuscated"].any()
+    changed = mixed["text"].to_numpy() != plain["text"].to_numpy()
+    assert (changed == mixed["obfuscated"].to_numpy()).all()
+    assert changed.mean() == pytest.approx(0.5, abs=0.1)
+    assert all_of_them["obfuscated"].mean() > 0.99
+    assert ((all_of_them["text"].to_numpy() != plain["text"].to_numpy()) == all_of_them["obfuscated"]).all()
+
+
+def test_only_spam_is_disguised(month: pd.DataFrame, busy: pd.DataFrame) -> None:
+    traces = (
+        "[" + "".join(map(chr, HOMOGLYPHS.values())) + f"].*[a-z]|{ZERO_WIDTH}| dot example| \\w \\w \\w \\w "
+    )
+    assert not month.loc[month["label"] == 0, "obfuscated"].any()
+    assert month.loc[month["label"] == 1, "obfuscated"].mean() == pytest.approx(0.03, abs=0.01)
+    honest = busy[~busy["obfuscated"] & (busy["family"] != "tongues")]["text"]
+    assert (
+        honest.str.contains(traces, flags=re.IGNORECASE).mean() < 0.002
+    )  # chance, such as Cyrillic in an aside
+
+
+WORDS = st.lists(
+    st.from_regex(r"[bcdfghjklmnpqrstvwxyz]{0,3}[aeo][a-z]{2,8}", fullmatch=True), min_size=1, max_size=8
+)
+ADDRESS = "http://www.beatlab.example.net/aXe3"
+
+
+@pytest.mark.parametrize("way", [w for w in OBFUSCATIONS if w != "dotted_urls"])
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(words=WORDS)
+def test_disguised_words_stay_readable_and_addresses_whole(way: str, words: list[str]) -> None:
+    text = " ".join([*words, ADDRESS])
+    disguised = OBFUSCATIONS[way](text)
+    assert disguised != text
+    assert disguised.endswith(" " + ADDRESS)
+    if way == "zero_width":
+        assert disguised.replace(ZERO_WIDTH, "") == text
+    elif way == "homoglyphs":
+        assert disguised.translate({cyrillic: latin for latin, cyrillic in HOMOGLYPHS.items()}) == text
+    elif way == "spaced":
+        assert disguised.replace(" ", "") == text.replace(" ", "")
+    else:
+        assert re.search(r"[a-z]*[01345 7][a-z]*", disguised.removesuffix(ADDRESS))
+        assert len(disguised) == len(text)
+
+
+def test_dotted_addresses_are_no_addresses_any_more() -> None:
+    disguised = OBFUSCATIONS["dotted_urls"](f"see {ADDRESS} and play.test now. ok")
+    assert disguised == "see www dot beatlab dot example dot net/aXe3 and play dot test now. ok"
+
+
+# ------------------------------------------------------------------------------------------- words
+
+
+def test_every_address_lies_under_a_reserved_name(busy: pd.DataFrame) -> None:
+    """RFC 2606: nobody can own these, so no learner ever follows a live link."""
+    text = busy["text"].str.casefold()
+    explicit = text.str.extractall(r"(?:https?://|www\.|@)([^\s/?]+\.[^\s/?]+)")[0]
+    bare = text.str.extractall(r"(?<![\w./=?&-])((?:[a-z0-9-]+\.)+[a-z]{2,})(?![\w.-])")[0]
+    hosts = pd.concat([explicit, bare]).str.rstrip(".!?,:;)-♥❤")
+    assert len(explicit) > 3000
+    assert len(bare) > 1500
+    reserved = hosts.str.contains(
+        r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid)(?:$|[^a-z0-9.])"
+    )
+    assert hosts[~reserved].unique().tolist() == []
+
+
+def test_no_text_is_a_real_comment(busy: pd.DataFrame, month: pd.DataFrame) -> None:
+    if not os.environ.get("MLOPS_DATA_DIR"):
+        if "data" in os.environ.get("OPSLAB_REQUIRE", "").split(","):
+            pytest.fail(
+                "OPSLAB_REQUIRE names data, but MLOPS_DATA_DIR is not set: no real comments to compare with"
+            )
+        pytest.skip("MLOPS_DATA_DIR is not set: no real comments to compare with")
+    from mlops_helpers.model.data import load
+
+    def normal(texts: pd.Series) -> pd.Series:
+        bare = texts.str.casefold().str.replace(r"[\W_]+", " ", regex=True).str.strip()
+        return bare[bare.str.count(" ") >= 3]  # up to three words are nobody's
+
+    real = pd.concat([normal(load(name).frame["text"]) for name in ("youtube", "sms")])
+    assert len(real) > 5000
+    ours = normal(pd.concat([busy["text"], month["text"]]))
+    assert len(ours) > 50_000
+    assert sorted(set(ours) & set(real)) == []
+
+
+# ------------------------------------------------------------------------------------------- bad arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "found", "accepted"),
+    [
+        ({"n_comments": -1}, "n_comments is -1", "a whole number from 0"),
+        ({"n_comments": 10.5}, "n_comments is 10.5", "a whole number"),
+        ({"n_comments": True}, "n_comments is True", "a whole number"),
+        ({"days": 0}, "days is 0", "a number from 0.01"),
+        ({"days": float("nan")}, "days is nan", "a number from 0.01"),
+        ({"seed": -3}, "seed is -3", "a whole number from 0"),
+        ({"seed": None}, "seed is None", "a whole number from 0"),
+        ({"spam_rate": 30}, "spam_rate is 30", "from 0 to 1"),
+        ({"spam_rate": "0.3"}, "spam_rate is '0.3'", "from 0 to 1"),
+        ({"label_noise": -0.1}, "label_noise is -0.1", "from 0 to 1"),
+        ({"label_delay_hours": -1}, "label_delay_hours is -1", "from 0 to"),
+        ({"unlabelled": 1.5}, "unlabelled is 1.5", "from 0 to 1"),
+        ({"start": "yesterday-ish"}, "start is 'yesterday-ish'", "a date"),
+        ({"start": "2026-01-01 12:00"}, "start is '2026-01-01 12:00'", "a date"),
+        ({"start": None}, "start is None", "a date"),
+        ({"campaigns": [Campaign("giftcard", 1, 2, 0.2)]}, "family is 'giftcard'", "self_promotion, sub4sub"),
+        ({"campaigns": [Campaign("dating", 1, 2, 1.0)]}, "share of 1", "at most 0.95"),
+        ({"campaigns": [Campaign("dating", 1, 2, -0.2)]}, "share is -0.2", "from 0 to 1"),
+        ({"campaigns": [Campaign("dating", 1, 0, 0.2)]}, "days is 0", "from 0.01"),
+        ({"campaigns": [Campaign("dating", 31, 2, 0.2)]}, "start=31", "before day 30"),
+        ({"campaigns": [Campaign("dating", 1, 2, 0.2, obfuscation=2)]}, "obfuscation is 2", "from 0 to 1"),
+        ({"campaigns": [Campaign("dating", 1, 2, 0.2, authors=0)]}, "authors is 0", "from 1 to"),
+        (
+            {"campaigns": [Campaign("dating", 1, 9, 0.5), Campaign("begging", 5, 9, 0.5)]},
+            "day 5",
+            "at most 0.95",
+        ),
+        ({"campaigns": [Shift("rhythm", 1)]}, "is no Campaign", 'Campaign("gift_card"'),
+        ({"campaigns": BURST}, "campaigns is Campaign(", "a list"),
+        ({"shifts": [Shift("new_topics", 1)]}, "kind is 'new_topics'", "new_slang"),
+        ({"shifts": [Shift("rhythm", -1)]}, "start is -1", "from 0 to"),
+        ({"shifts": "rhythm"}, "shifts is 'rhythm'", "a list"),
+    ],
+)
+def test_bad_arguments_are_refused_with_what_is_accepted(arguments: dict, found: str, accepted: str) -> None:
+    with pytest.raises(ParameterError) as refused:
+        simulate(**{"n_comments": 50, **arguments})
+    message = str(refused.value)
+    assert found in message
+    assert accepted in message
+    assert "for example" in message
+
+
+def test_a_near_miss_is_suggested() -> None:
+    with pytest.raises(ParameterError, match="for example family='gift_card'"):
+        simulate(50, campaigns=[Campaign("giftcard", 1, 2, 0.2)])
