@@ -26,18 +26,14 @@ def check_python() -> None:
     found = ".".join(map(str, sys.version_info[:3]))
     if sys.version_info < OLDEST:
         newer = [name for minor in range(20, 10, -1) for name in [f"python3.{minor}"] if shutil.which(name)]
-        remedy = (
-            f"make PYTHON={newer[0]} TARGET" if newer else "install it, then: make PYTHON=python3.11 TARGET"
-        )
+        remedy = f"make PYTHON={newer[0]} TARGET" if newer else "install it, then: make PYTHON=python3.11 TARGET"
         fail(f"{sys.executable} is Python {found}, needed is 3.11 or newer; next: {remedy}")
     try:
         import ensurepip  # noqa: F401
         import venv  # noqa: F401
     except ImportError as error:
         package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
-        fail(
-            f"Python {found} has no module {error.name}; next: apt-get install {package} (or your system's equal)"
-        )
+        fail(f"Python {found} has no module {error.name}; next: apt-get install {package} (or your system's equal)")
 
 
 def run(*command: str, **settings: object) -> bool:
@@ -72,12 +68,8 @@ def install(python: Path) -> None:
             file=sys.stderr,
             flush=True,
         )
-        if not run(
-            *pip, "install", "--quiet", "--require-hashes", "--requirement", str(LOCK), env=environment
-        ):
-            fail(
-                "the packages could not be installed (pip says why above); next: check the network, then make again"
-            )
+        if not run(*pip, "install", "--quiet", "--require-hashes", "--requirement", str(LOCK), env=environment):
+            fail("the packages could not be installed (pip says why above); next: check the network, then make again")
     if not run(
         *pip,
         "install",
@@ -99,9 +91,7 @@ def main(folder: str = ".venv") -> None:
     if not python.exists() or not run(str(python), "-c", "import pip", stderr=subprocess.DEVNULL):
         print(f"set-up: making {target}", file=sys.stderr, flush=True)
         if not run(sys.executable, "-m", "venv", "--clear", str(target), stdout=subprocess.DEVNULL):
-            fail(
-                f"no virtual environment could be made in {target}; next: apt-get install python3-venv, or free space"
-            )
+            fail(f"no virtual environment could be made in {target}; next: apt-get install python3-venv, or free space")
     install(python)
     (target / ".ready").write_text("made by .ci/setup.py\n", encoding="utf-8")
 

@@ -48,14 +48,10 @@ def main(chosen: list[str]) -> int:
             print(f"\n== {step}", flush=True)
             start = time.monotonic()
             codes = [
-                subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
-                for command in STEPS[step]
+                subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode for command in STEPS[step]
             ]
             outcome[step] = ("failed" if any(codes) else "passed", time.monotonic() - start)
-    print(
-        "\n== "
-        + ", ".join(f"{step} {verdict} ({seconds:.0f} s)" for step, (verdict, seconds) in outcome.items())
-    )
+    print("\n== " + ", ".join(f"{step} {verdict} ({seconds:.0f} s)" for step, (verdict, seconds) in outcome.items()))
     failed = sum(verdict == "failed" for verdict, _ in outcome.values())
     print(f"{len(outcome) - failed} passed, {failed} failed", flush=True)
     return 1 if failed else 0

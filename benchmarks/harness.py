@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import pandas as pd
 
@@ -68,14 +67,10 @@ def ratios(ours: list[float], theirs: list[float]) -> tuple[float, str]:
 def report(name: str, figures: list[Figure]) -> bool:
     """Print the table, write ``build/bench/NAME.json``; return whether every goal holds."""
     rows = [{**asdict(figure), "holds": figure.holds} for figure in figures]
-    ordered = [
-        {key: row[key] for key in ("figure", "value", "unit", "goal", "holds", "conditions")} for row in rows
-    ]
+    ordered = [{key: row[key] for key in ("figure", "value", "unit", "goal", "holds", "conditions")} for row in rows]
     with atomic_file(project_root() / "build" / "bench" / f"{name}.json") as path:
         path.write_text(json.dumps(ordered, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    table = pd.DataFrame(ordered).assign(
-        holds=lambda t: t["holds"].map({True: "yes", False: "NO"}).fillna("-")
-    )
+    table = pd.DataFrame(ordered).assign(holds=lambda t: t["holds"].map({True: "yes", False: "NO"}).fillna("-"))
     print(f"\n{name}\n{table.to_string(index=False, max_colwidth=90, float_format='{:.4g}'.format)}")
     missed = [figure.figure for figure in figures if figure.holds is False]
     if missed:

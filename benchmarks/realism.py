@@ -111,12 +111,8 @@ def main() -> bool:
         ),
     ]
     for which, value in (("lowest", min(rows["accuracy"])), ("highest", max(rows["accuracy"]))):
-        conditions = (
-            f"{N_COMMENTS} comments, first 70 % in time train, no near-duplicates; {spread(rows['accuracy'])}"
-        )
-        figures.append(
-            Figure(f"in-domain accuracy, {which} of the seeds", value, "%", ">= 94 <= 98", conditions)
-        )
+        conditions = f"{N_COMMENTS} comments, first 70 % in time train, no near-duplicates; {spread(rows['accuracy'])}"
+        figures.append(Figure(f"in-domain accuracy, {which} of the seeds", value, "%", ">= 94 <= 98", conditions))
     figures.append(
         Figure(
             "in-domain ROC-AUC",
@@ -133,22 +129,16 @@ def main() -> bool:
             Figure(f"simulated, spam told by {what} alone", max(rows[what]), "ROC-AUC", "<= 0.80", conditions)
         )
         for name, value in reality.items():
-            figures.append(
-                Figure(f"{name}, spam told by {what} alone", value, "ROC-AUC", "", "the same classifier")
-            )
+            figures.append(Figure(f"{name}, spam told by {what} alone", value, "ROC-AUC", "", "the same classifier"))
         excess = max(rows[what]) - max(reality.values())
         figures.append(
-            Figure(
-                f"{what}: simulated minus the more separable corpus", excess, "ROC-AUC", "<= 0", conditions
-            )
+            Figure(f"{what}: simulated minus the more separable corpus", excess, "ROC-AUC", "<= 0", conditions)
         )
     duplicated = {"simulated": statistics.median(rows["near-duplicates"])}
     duplicated |= {name: near_duplicates_in_test(corpus, 1) for name, corpus in real.items()}
     for name, value in duplicated.items():
         conditions = "near-duplicate: cosine of character trigrams >= 0.8, chained"
-        figures.append(
-            Figure(f"{name}, test spam with a near-duplicate in train", value, "%", "", conditions)
-        )
+        figures.append(Figure(f"{name}, test spam with a near-duplicate in train", value, "%", "", conditions))
     distinct = 100 * float(simulate(MONTH)["text"].nunique()) / MONTH
     small = f"of {MONTH} comments; {statistics.median(rows['distinct']):.3g} % of {N_COMMENTS}"
     figures.append(Figure("distinct texts", distinct, "%", "", small))

@@ -32,9 +32,7 @@ class Command(NamedTuple):
 COMMANDS = {
     "run": Command("execute notebooks and compare their check cells", "mlops_helpers.teach.commands:run"),
     "check": Command("check the structure of notebooks", "mlops_helpers.teach.commands:check"),
-    "refresh": Command(
-        "execute notebooks and store their check outputs", "mlops_helpers.teach.commands:refresh"
-    ),
+    "refresh": Command("execute notebooks and store their check outputs", "mlops_helpers.teach.commands:refresh"),
     "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
 }
 
@@ -44,23 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Errors raised on purpose are printed as their message; any other exception keeps its traceback.
     """
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    # Only the chosen command's module is loaded: the others' parsers stay empty.
-    chosen = next((word for word in arguments if not word.startswith("-")), "")
-    parser = argparse.ArgumentParser(prog="opslab", description="The Operations Lab's command line.")
-    parser.add_argument("--version", action="version", version=f"opslab {__version__}")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    with _without_iri_grammar():
-        for name, command in COMMANDS.items():
-            sub = commands.add_parser(name, help=command.help, description=command.help.capitalize() + ".")
-            if name == chosen:
-                module, _, function = command.target.partition(":")
-                room = importlib.import_module(module)
-                getattr(room, f"{function}_arguments")(sub)
-                sub.set_defaults(call=getattr(room, function))
-        args = parser.parse_args(arguments)
-        signal.signal(signal.SIGTERM, _terminate)
+    with _without_iri_grammar(), _termination_unwinds():
         try:
+            args = _parsed(list(sys.argv[1:] if argv is None else argv))
             return int(args.call(args))
         except OpsLabError as error:
             print(f"opslab: {error}", file=sys.stderr)
@@ -70,8 +54,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 130
 
 
-def _terminate(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)  # unwinds, so that everything started is ended
+def _parsed(arguments: list[str]) -> argparse.Namespace:
+    # Only the chosen command's module is loaded: the others' parsers stay empty.
+    chosen = next((word for word in arguments if not word.startswith("-")), "")
+    parser = argparse.ArgumentParser(prog="opslab", description="The Operations Lab's command line.")
+    parser.add_argument("--version", action="version", version=f"opslab {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, command in COMMANDS.items():
+        sub = commands.add_parser(name, help=command.help, description=command.help.capitalize() + ".")
+        if name == chosen:
+            module, _, function = command.target.partition(":")
+            room = importlib.import_module(module)
+            getattr(room, f"{function}_arguments")(sub)
+            sub.set_defaults(call=getattr(room, function))
+    return parser.parse_args(arguments)
+
+
+@contextlib.contextmanager
+def _termination_unwinds() -> Iterator[None]:
+    """Let SIGTERM end a command like an exception, so that everything it started is ended with it."""
+
+    def terminate(signum: int, frame: object) -> None:
+        raise SystemExit(128 + signum)
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager

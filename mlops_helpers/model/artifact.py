@@ -7,25 +7,22 @@ An artifact is a folder::
     weights.f64     little-endian float64: for each block all idf, then all coefficients
     SHA256SUMS      for ``sha256sum --check``; the artifact's hash is that of manifest.json
 
-Loading needs the standard library alone and refuses any byte that the hashes do not name. :class:`Scorer` computes
-what the pipeline computes, to within 1e-9.
+Loading needs the standard library alone and refuses any byte that the hashes do not name. Scores are those of the
+pipeline, to within 1e-9.
 """
 
 import hashlib
 import json
-import math
-import re
 import sys
 import unicodedata
 from array import array
-from collections import Counter
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_helpers.errors import ArtifactError, TamperedArtifactError
+from mlops_helpers.model.scorer import ANALYZERS, Scorer
 from mlops_helpers.workspace import atomic_folder
 
 if TYPE_CHECKING:  # training brings scikit-learn, which a service does not have
@@ -33,11 +30,10 @@ if TYPE_CHECKING:  # training brings scikit-learn, which a service does not have
 
     from mlops_helpers.model.training import TrainedModel
 
-__all__ = ["FORMAT", "Artifact", "Scorer", "export", "load"]
+__all__ = ["FORMAT", "Artifact", "export", "load"]
 
 FORMAT = "opslab-linear-text/1"
 _MANIFEST, _TERMS, _WEIGHTS, _SUMS = "manifest.json", "terms.json", "weights.f64", "SHA256SUMS"
-_WORDS = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default token pattern; format 1 knows no other
 _NEXT = "Next: export the model again, or take the artifact from the registry"
 
 _PROBES = (
@@ -51,74 +47,6 @@ _PROBES = (
     "日本語 テスト 한국어 👍🏽👍🏽",
     "\ud800 lone \x00 nul",
 )
-
-
-def _word_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
-    def terms(text: str) -> Iterator[str]:
-        words = _WORDS.findall(text)
-        for n in range(low, high + 1):
-            for i in range(len(words) - n + 1):
-                yield " ".join(words[i : i + n])
-
-    return terms
-
-
-def _char_wb_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
-    def terms(text: str) -> Iterator[str]:
-        for word in text.split():
-            padded = f" {word} "
-            for n in range(low, high + 1):
-                yield padded[:n]
-                if n >= len(
-                    padded
-                ):  # as scikit-learn: a word shorter than n counts once, and for no longer n
-                    break
-                for i in range(1, len(padded) - n + 1):
-                    yield padded[i : i + n]
-
-    return terms
-
-
-_ANALYZERS = {"word": _word_terms, "char_wb": _char_wb_terms}
-
-
-class Scorer:
-    """Computes the spam score of a text from an artifact's tables.
-
-    For each block: term frequencies (1 + ln tf where ``sublinear_tf``) times idf, scaled to unit length, times the
-    coefficients; the sum of the blocks and the intercept goes through the logistic function.
-    """
-
-    def __init__(self, manifest: dict[str, Any], terms: list[list[str]], weights: array) -> None:
-        self._intercept = float(manifest["intercept"])
-        self._blocks = []
-        at = 0
-        for block, names in zip(manifest["blocks"], terms, strict=True):
-            n = len(names)
-            idf, coefficients = weights[at : at + n], weights[at + n : at + 2 * n]
-            at += 2 * n
-            table = dict(zip(names, zip(idf, coefficients, strict=True), strict=True))
-            analyze = _ANALYZERS[block["analyzer"]](*block["ngrams"])
-            self._blocks.append((analyze, table, bool(block["sublinear_tf"])))
-
-    def score(self, text: str) -> float:
-        """Return the spam score of a text, 0 to 1."""
-        text = text.lower()
-        total = self._intercept
-        for analyze, table, sublinear in self._blocks:
-            dot = squares = 0.0
-            for term, count in Counter(analyze(text)).items():
-                weights = table.get(term)
-                if weights is not None:
-                    value = (1.0 + math.log(count) if sublinear else count) * weights[0]
-                    dot += value * weights[1]
-                    squares += value * value
-            if squares:
-                total += dot / math.sqrt(squares)
-        if total >= 0:
-            return 1.0 / (1.0 + math.exp(-total))
-        odds = math.exp(total)  # the other form overflows here
-        return odds / (1.0 + odds)
 
 
 @dataclass(frozen=True)
@@ -153,13 +81,11 @@ def _block(name: str, vectorizer: "TfidfVectorizer") -> dict[str, Any]:
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     if type(vectorizer) is not TfidfVectorizer:
-        raise ArtifactError(
-            f"block {name!r} is a {type(vectorizer).__name__}; {FORMAT} holds TfidfVectorizer only"
-        )
+        raise ArtifactError(f"block {name!r} is a {type(vectorizer).__name__}; {FORMAT} holds TfidfVectorizer only")
     settings, defaults = vectorizer.get_params(), TfidfVectorizer().get_params()
     free = {"analyzer", "ngram_range", "sublinear_tf", "min_df", "max_df", "max_features", "dtype"}
     odd = sorted(key for key, value in settings.items() if key not in free and value != defaults[key])
-    if odd or settings["analyzer"] not in _ANALYZERS:
+    if odd or settings["analyzer"] not in ANALYZERS:
         found = ", ".join(f"{key}={settings[key]!r}" for key in odd or ["analyzer"])
         raise ArtifactError(
             f"block {name!r} has {found}, which {FORMAT} cannot express; accepted: analyzer word or char_wb, any "
@@ -217,9 +143,7 @@ def export(model: "TrainedModel", folder: Path) -> Artifact:
         "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()},
     }
     contents[_MANIFEST] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
-    contents[_SUMS] = "".join(
-        f"{_sha256(data)}  {name}\n" for name, data in sorted(contents.items())
-    ).encode()
+    contents[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(contents.items())).encode()
     with atomic_folder(folder) as fresh:
         for name, data in contents.items():
             (fresh / name).write_bytes(data)
@@ -227,8 +151,8 @@ def export(model: "TrainedModel", folder: Path) -> Artifact:
         for text, expected in zip(_PROBES, pipeline.predict_proba(_PROBES)[:, 1], strict=True):
             if abs(scorer.score(text) - expected) > 1e-9:
                 raise ArtifactError(
-                    f"the artifact scores {text!r} {scorer.score(text)!r}, the pipeline {expected!r}; at most 1e-9 apart "
-                    "is accepted. This is a defect of the export: nothing was written"
+                    f"the artifact scores {text!r} {scorer.score(text)!r}, the pipeline {expected!r}; accepted: at most "
+                    "1e-9 apart. This is a defect of the export: nothing was written"
                 )
     return load(folder)
 
@@ -248,29 +172,22 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
         if f"{found}  {_MANIFEST}\n" not in sums:
             raise TamperedArtifactError(f"{folder / _MANIFEST} is not what {_SUMS} names. {_NEXT}")
         if expected_sha256 is not None and found != expected_sha256:
-            raise TamperedArtifactError(
-                f"{folder} has the hash {found}, expected is {expected_sha256}. {_NEXT}"
-            )
+            raise TamperedArtifactError(f"{folder} has the hash {found}, expected is {expected_sha256}. {_NEXT}")
         manifest = json.loads(raw)
         if manifest.get("format") != FORMAT:
-            raise ArtifactError(
-                f"{folder} is of format {manifest.get('format')!r}; accepted: {FORMAT}. {_NEXT}"
-            )
+            raise ArtifactError(f"{folder} is of format {manifest.get('format')!r}; accepted: {FORMAT}. {_NEXT}")
         contents = {name: _verified(folder / name, manifest["files"][name]) for name in (_TERMS, _WEIGHTS)}
         weights = array("d")
         weights.frombytes(contents[_WEIGHTS])
         if sys.byteorder == "big":
             weights.byteswap()
         terms = json.loads(contents[_TERMS])
-        if [len(names) for names in terms] != [block["terms"] for block in manifest["blocks"]] or len(weights) != 2 * sum(
-            map(len, terms)
-        ):  # fmt: skip
+        lengths = [len(names) for names in terms]
+        if lengths != [block["terms"] for block in manifest["blocks"]] or len(weights) != 2 * sum(lengths):
             raise ArtifactError(f"{folder}: terms, weights and manifest are not of one length. {_NEXT}")
         return Artifact(folder, found, manifest, Scorer(manifest, terms, weights))
     except OSError as error:
-        raise ArtifactError(
-            f"no artifact in {folder}: {error.strerror}: {error.filename}. {_NEXT}"
-        ) from error
+        raise ArtifactError(f"no artifact in {folder}: {error.strerror}: {error.filename}. {_NEXT}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(f"{folder} is not an artifact: {error!r}. {_NEXT}") from error
 

@@ -47,18 +47,16 @@ def _read_youtube(archive: zipfile.ZipFile) -> Raw:
     members = sorted(name for name in archive.namelist() if name.endswith(".csv"))
     videos = [name for name in members if not name.startswith("__MACOSX/")]
     columns = ["COMMENT_ID", "DATE", "CONTENT", "CLASS"]  # AUTHOR holds real names: it is never read
+    text = {"COMMENT_ID": str, "CONTENT": str}
     parts = [
-        pd.read_csv(io.BytesIO(archive.read(name)), usecols=columns, dtype={"COMMENT_ID": str, "CONTENT": str})
-        .assign(group=Path(name).stem.partition("-")[2])
+        pd.read_csv(io.BytesIO(archive.read(name)), usecols=columns, dtype=text).assign(
+            group=Path(name).stem.partition("-")[2]
+        )
         for name in videos
-    ]  # fmt: skip
+    ]
     raw = pd.concat(parts, ignore_index=True)
-    raw = raw.rename(
-        columns={"COMMENT_ID": "raw_id", "CONTENT": "text", "CLASS": "label", "DATE": "created_at"}
-    )
-    raw["created_at"] = pd.to_datetime(raw["created_at"], format="ISO8601", utc=True).astype(
-        "datetime64[ns, UTC]"
-    )
+    raw = raw.rename(columns={"COMMENT_ID": "raw_id", "CONTENT": "text", "CLASS": "label", "DATE": "created_at"})
+    raw["created_at"] = pd.to_datetime(raw["created_at"], format="ISO8601", utc=True).astype("datetime64[ns, UTC]")
     return raw, {
         "names of authors": (len(raw), "personal data that no model needs; never read"),
         "archive litter": (len(members) - len(videos), "resource forks of another file system"),
@@ -115,10 +113,8 @@ SOURCES = ("simulated", *CORPORA)
 def content_hash(frame: pd.DataFrame) -> str:
     """Return the SHA-256 of clean comments' content, whatever the order of rows and further columns."""
     ordered = frame[list(schema.COLUMNS)].sort_values("comment_id")
-    lines = ordered.to_json(
-        orient="records", lines=True, date_format="iso", date_unit="ns", force_ascii=False
-    )
-    return hashlib.sha256((lines or "").encode("utf-8", "surrogatepass")).hexdigest()
+    lines = ordered.to_json(orient="records", lines=True, date_format="iso", date_unit="ns", force_ascii=False)
+    return hashlib.sha256((lines or "").encode()).hexdigest()
 
 
 def load(source: str | Path = "simulated", *, n_comments: int = 4000, seed: int = 0) -> Comments:
@@ -135,9 +131,7 @@ def load(source: str | Path = "simulated", *, n_comments: int = 4000, seed: int 
         from mlops_helpers.model.simulate import simulate
 
         world = simulate(n_comments=n_comments, seed=seed)
-        raw = world.rename(columns={"comment_id": "raw_id"})[
-            ["raw_id", "text", "label", "created_at", "group"]
-        ]
+        raw = world.rename(columns={"comment_id": "raw_id"})[["raw_id", "text", "label", "created_at", "group"]]
         raw["created_at"] = raw["created_at"].astype("datetime64[ns, UTC]")
         frame, report = schema.clean(raw, f"simulated, seed {seed}")
         citation = "made by mlops_helpers.model.simulate"
@@ -198,24 +192,18 @@ def _fetch(name: str, corpus: Corpus) -> Path:
         OSError,
         ValueError,
     ) as error:  # requests' errors are OSErrors; pooch says ValueError for a wrong hash
-        raise DownloadError(
-            f"the {name} corpus could not be downloaded: {error}. {_remedy(corpus)}"
-        ) from error
+        raise DownloadError(f"the {name} corpus could not be downloaded: {error}. {_remedy(corpus)}") from error
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    accepted = (
-        "Accepted: UTF-8 CSV with a header and the columns text, label[, comment_id, created_at, group]"
-    )
+    accepted = "Accepted: UTF-8 CSV with a header and the columns text, label[, comment_id, created_at, group]"
     try:
         table = pd.read_csv(path, encoding="utf-8", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser, empty-file and decoding errors are ValueErrors
         raise DataError(f"{path} cannot be read as CSV: {error}. {accepted}") from error
     missing = [column for column in ("text", "label") if column not in table]
     if missing:
-        raise DataError(
-            f"{path} has no column {' and '.join(missing)}, only {', '.join(table.columns)}. {accepted}"
-        )
+        raise DataError(f"{path} has no column {' and '.join(missing)}, only {', '.join(table.columns)}. {accepted}")
     labels = table["label"].str.strip().str.lower().map({"1": 1, "spam": 1, "0": 0, "ham": 0})
     if labels.isna().any():
         row = int(labels.isna().to_numpy().argmax())
@@ -224,15 +212,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         created = pd.to_datetime(dates, format="ISO8601", utc=True).astype("datetime64[ns, UTC]")
     except ValueError as error:
-        raise DataError(
-            f"{path}: created_at is not ISO 8601, such as 2026-01-31T12:00:00Z: {error}"
-        ) from error
+        raise DataError(f"{path}: created_at is not ISO 8601, such as 2026-01-31T12:00:00Z: {error}") from error
     return pd.DataFrame(
         {
             "raw_id": table["comment_id"] if "comment_id" in table else table.index.astype(str),
             "text": table["text"],
             "label": labels.astype(int),
             "created_at": created,
-            "group": table["group"] if "group" in table else "all",
+            "group": table.get("group", "all"),
         }
     )

@@ -1,5 +1,6 @@
 """How good a spam model is: one table of estimates with intervals, and the same by slice and over time."""
 
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
@@ -103,24 +104,23 @@ def evaluate(labels: pd.Series, scores: np.ndarray, threshold: float = 0.5, *, s
     truth, scores = np.asarray(labels, dtype=int), np.asarray(scores, dtype=float)
     if truth.shape != scores.shape or len(np.unique(truth)) != 2 or not np.isfinite(scores).all():
         raise DataError(
-            f"{truth.shape} labels of classes {sorted(set(truth.tolist()))} and {scores.shape} scores; accepted: as many "
-            "finite scores as labels, and both classes"
+            f"{truth.shape} labels of classes {sorted(set(truth.tolist()))} and {scores.shape} scores; accepted: as "
+            "many finite scores as labels, and both classes"
         )
     called = scores >= threshold
-    counts = np.array(
-        [(called & (truth == 1)).sum(), (~called & (truth == 1)).sum(), (called & (truth == 0)).sum()]
-    )
+    counts = np.array([(called & (truth == 1)).sum(), (~called & (truth == 1)).sum(), (called & (truth == 0)).sum()])
     tp, fn, fp = (int(count) for count in counts)
     tn = len(truth) - tp - fn - fp
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(len(truth), np.array([tp, fn, fp, tn]) / len(truth), size=2000)
     low, high = np.percentile(_mcc(*draws.T), [2.5, 97.5])
-    ranked = bootstrap(
-        (truth, scores), _rankings, paired=True, vectorized=True, n_resamples=300, method="percentile", batch=100, rng=rng
-    ).confidence_interval  # fmt: skip
-    point = _rankings(truth, scores)
+    settings = {"paired": True, "vectorized": True, "method": "percentile", "n_resamples": 300, "batch": 100}
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():  # a resample of one class has no ranking
+        warnings.simplefilter("ignore")
+        ranked = bootstrap((truth, scores), _rankings, **settings, rng=rng).bootstrap_distribution
+    bounds = np.nanpercentile(ranked, [2.5, 97.5], axis=-1)
     roc_auc, pr_auc, brier, gap = (
-        Estimate(float(p), float(a), float(b)) for p, a, b in zip(point, ranked.low, ranked.high, strict=True)
+        Estimate(float(p), float(a), float(b)) for p, a, b in zip(_rankings(truth, scores), *bounds, strict=True)
     )
     return Evaluation(
         n=len(truth),
@@ -179,14 +179,10 @@ def by_slice(
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def over_time(
-    frame: pd.DataFrame, scores: np.ndarray, threshold: float = 0.5, period: str = "M"
-) -> pd.DataFrame:
+def over_time(frame: pd.DataFrame, scores: np.ndarray, threshold: float = 0.5, period: str = "M") -> pd.DataFrame:
     """Return :func:`by_slice` for each calendar period (pandas' period alias) of the dated comments."""
     periods = frame["created_at"].dt.tz_localize(None).dt.to_period(period)
-    return by_slice(
-        frame, scores, {str(p): periods == p for p in sorted(periods.dropna().unique())}, threshold
-    )
+    return by_slice(frame, scores, {str(p): periods == p for p in sorted(periods.dropna().unique())}, threshold)
 
 
 def calibration(labels: pd.Series, scores: np.ndarray, bins: int = 10) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pandas as pd
 
@@ -57,6 +58,10 @@ def pinned_requirements() -> list[str]:
     return [f"{name}=={version(name)}" for name in ("numpy", "scikit-learn", "scipy")]
 
 
+def _sqlite(path: Path) -> str:
+    return f"sqlite:///{quote(str(path))}"  # unquoted, a % in the path would be read as an escape
+
+
 @dataclass(frozen=True)
 class Version:
     """A registered version: its number, the aliases that point to it, its hashes (``tags``) and metrics."""
@@ -83,7 +88,7 @@ class Registry:
     def __init__(self, folder: Path | None = None, name: str = MODEL_NAME) -> None:
         self.folder = folder or workspace("registry")
         self.name = name
-        self.uri = f"sqlite:///{self.folder / 'mlflow.db'}"
+        self.uri = _sqlite(self.folder / "mlflow.db")
         self._prepare()
         self.client: MlflowClient = self._mlflow().MlflowClient(self.uri, self.uri)
 
@@ -103,8 +108,8 @@ class Registry:
         template = cache("mlflow") / f"empty-{version('mlflow')}.db"
         if not template.exists():
             mlflow = self._mlflow()
-            with atomic_file(template) as fresh, _quiet("mlflow.store.db.utils", "alembic"):
-                mlflow.MlflowClient(f"sqlite:///{fresh}").search_experiments(max_results=1)
+            with atomic_file(template) as fresh, _quiet("mlflow.store.db.utils"):
+                mlflow.MlflowClient(_sqlite(fresh)).search_experiments(max_results=1)
         with atomic_file(database) as fresh:
             shutil.copyfile(template, fresh)
 
@@ -131,27 +136,19 @@ class Registry:
             experiment_id = (
                 experiment.experiment_id
                 if experiment
-                else self.client.create_experiment(
-                    self.name, artifact_location=(self.folder / "runs").as_uri()
-                )
+                else self.client.create_experiment(self.name, artifact_location=(self.folder / "runs").as_uri())
             )
             with mlflow.start_run(experiment_id=experiment_id, tags=tags | hashes) as run:
                 mlflow.log_params({**model.hyperparameters, "threshold": model.threshold})
-                mlflow.log_metrics(
-                    {name: estimate.value for name, estimate in evaluation.estimates().items()}
-                )
+                mlflow.log_metrics({name: estimate.value for name, estimate in evaluation.estimates().items()})
                 mlflow.log_artifacts(str(exported.folder), "artifact")
-                with _quiet(
-                    "mlflow.sklearn", "mlflow.utils.environment"
-                ):  # warns of pickle: load() checks its hash
+                with _quiet("mlflow.sklearn"):  # it warns of pickle, which is why pipeline() checks the hash
                     logged = mlflow.sklearn.log_model(
                         model.pipeline,
                         name="pipeline",
                         serialization_format="pickle",
                         pip_requirements=pinned_requirements(),
-                        signature=ModelSignature(
-                            Schema([ColSpec("string", "text")]), Schema([ColSpec("long")])
-                        ),
+                        signature=ModelSignature(Schema([ColSpec("string", "text")]), Schema([ColSpec("long")])),
                     )
             files = Path(mlflow.artifacts.download_artifacts(logged.model_uri))
             hashes |= {
@@ -175,21 +172,17 @@ class Registry:
             else:
                 found = self.client.get_model_version_by_alias(self.name, which)
         except MlflowException as error:
-            raise RegistryError(
-                f"no version {which!r} of {self.name} in {self.folder}. {self._inventory()}"
-            ) from error
-        metrics = self.client.get_run(found.run_id).data.metrics
-        return Version(
-            int(found.version), tuple(sorted(found.aliases)), found.run_id, dict(found.tags), dict(metrics)
-        )
+            raise RegistryError(f"no version {which!r} of {self.name} in {self.folder}. {self._inventory()}") from error
+        run_id = str(found.run_id)
+        metrics = self.client.get_run(run_id).data.metrics
+        return Version(int(found.version), tuple(sorted(found.aliases)), run_id, dict(found.tags), dict(metrics))
 
     def _inventory(self) -> str:
         known = self.client.search_model_versions(f"name = '{self.name}'")
         if not known:
             return "There is none yet. Next: Registry().register(model, evaluation), as chapter 02 does"
-        numbers = sorted(int(v.version) for v in known)
         aliases = sorted(self.client.get_registered_model(self.name).aliases)
-        return f"Versions: {numbers[0]} to {numbers[-1]}; aliases: {', '.join(aliases) or 'none'}"
+        return f"Versions: {len(known)}; aliases: {', '.join(aliases) or 'none'}"
 
     def set_alias(self, alias: str, which: int | str) -> Version:
         """Let ``alias`` point to a version; the one it pointed to is kept as ``previous-ALIAS`` for a rollback."""
@@ -264,12 +257,11 @@ def _tracking(mlflow: Any, uri: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet(*loggers: str) -> Iterator[None]:
-    levels = {name: logging.getLogger(name).level for name in loggers}
-    for name in loggers:
-        logging.getLogger(name).setLevel(logging.ERROR)
+def _quiet(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        for name, level in levels.items():
-            logging.getLogger(name).setLevel(level)
+        logger.setLevel(level)

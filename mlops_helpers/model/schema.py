@@ -27,7 +27,12 @@ COLUMNS = ("comment_id", "text", "label", "created_at", "group", "row")
 group (the video, topic or collection it belongs to, str), row (position in the source, 0-based int)."""
 
 _ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]+|#\d+|#[xX][0-9a-fA-F]+);")
-_MARKUP = re.compile(r"</?[a-zA-Z][^<>]*>")
+# a known tag whose attributes have values: "a <b then c> d" and "<3" are what somebody wrote
+_MARKUP = re.compile(
+    r"</?(?:a|b|blockquote|br|code|div|em|font|h[1-6]|hr|i|iframe|img|li|ol|p|pre|s|script|span|strong|style|sub|sup"
+    r"|table|td|th|tr|u|ul)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
+    re.IGNORECASE,
+)
 _INVISIBLE = "\ufeff\u200b\u2060"
 _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 
@@ -144,11 +149,7 @@ class QualityReport:
 
     def __str__(self) -> str:
         table = self.table.drop(columns="why")
-        text = (
-            table.to_string(index=False, float_format="{:.0%}".format, na_rep="-")
-            if len(table)
-            else "no traps"
-        )
+        text = table.to_string(index=False, float_format="{:.0%}".format, na_rep="-") if len(table) else "no traps"
         return f"{self.rows_in:,} comments in, {self.rows_out:,} out\n{text}"
 
 
@@ -171,9 +172,12 @@ def _schema(rows: int | None, dates: tuple[str, str] | None, *, raw: bool) -> "D
     if raw:
         traps = [pa.Check(no_hit(trap), name=f"trap: {trap.name}") for trap in TRAPS]
         return pa.DataFrameSchema({"raw_id": pa.Column(str), **columns}, checks=[*whole, *traps])
-    columns["text"] = pa.Column(str, pa.Check.str_length(min_value=1))
-    ids = {"comment_id": pa.Column(str, unique=True), "row": pa.Column(int, pa.Check.ge(0))}
-    return pa.DataFrameSchema({**ids, **columns}, checks=whole, strict="filter")
+    more = {
+        "comment_id": pa.Column(str, unique=True),
+        "text": pa.Column(str, pa.Check.str_length(min_value=1)),
+        "row": pa.Column(int, pa.Check.ge(0)),
+    }
+    return pa.DataFrameSchema(columns | more, checks=whole, strict="filter")
 
 
 def _failures(frame: pd.DataFrame, schema: "DataFrameSchema") -> pd.DataFrame:
@@ -212,9 +216,7 @@ def validate(frame: pd.DataFrame, source: str = "the frame") -> pd.DataFrame:
     missing = sorted(set(COLUMNS) - set(frame.columns))
     if missing or frame.empty:
         found = f"no column {', '.join(missing)}" if missing else "no rows"
-        raise DataError(
-            f"the comments of {source} have {found}; clean comments have the columns {', '.join(COLUMNS)}"
-        )
+        raise DataError(f"the comments of {source} have {found}; clean comments have the columns {', '.join(COLUMNS)}")
     _refuse(_failures(frame, _schema(None, None, raw=False)), source)
     return frame[list(COLUMNS)]
 
@@ -241,10 +243,7 @@ def clean(
     is_trap = failures["check"].astype(str).str.startswith("trap: ")
     _refuse(failures[~is_trap], source)
 
-    found = [
-        {"trap": thing, "rows": n, "action": "dropped", "why": why}
-        for thing, (n, why) in (dropped or {}).items()
-    ]
+    found = [{"trap": thing, "rows": n, "action": "dropped", "why": why} for thing, (n, why) in (dropped or {}).items()]
     for trap in TRAPS:
         hit = raw.index.isin(failures.loc[failures["check"] == f"trap: {trap.name}", "index"])
         if hit.any():

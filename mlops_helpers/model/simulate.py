@@ -180,9 +180,7 @@ def _burst(
     return table.assign(campaign=f"{c.family}-{c.start:g}")
 
 
-def _moderated(
-    rng: Generator, table: pd.DataFrame, noise: float, delay: float, unlabelled: float
-) -> pd.DataFrame:
+def _moderated(rng: Generator, table: pd.DataFrame, noise: float, delay: float, unlabelled: float) -> pd.DataFrame:
     n = len(table)
     label = np.isin(table["family"].to_numpy(dtype=object), FAMILIES).astype(np.int8)
     flipped, hidden = rng.random(n) < noise, rng.random(n) < unlabelled
@@ -211,9 +209,7 @@ def _finished(table: pd.DataFrame, begin: pd.Timestamp, seed: int) -> pd.DataFra
             "labelled_at": begin + pd.to_timedelta((table["seen"] * 86_400_000).round(), unit="ms"),
         }
     )
-    words = dict.fromkeys(
-        ["comment_id", "post_id", "author_id", "group", "text", "family", "campaign"], "str"
-    )
+    words = dict.fromkeys(["comment_id", "post_id", "author_id", "group", "text", "family", "campaign"], "str")
     return frame.astype(words).sort_values("created_at", kind="stable", ignore_index=True)
 
 

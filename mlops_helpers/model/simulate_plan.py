@@ -85,11 +85,7 @@ def check_plan(
         _check_range(name, value)
     for name, events in (("campaigns", campaigns), ("shifts", shifts)):
         if not isinstance(events, list | tuple):
-            example = (
-                '[Shift("new_topic", start=10)]'
-                if name == "shifts"
-                else '[Campaign("gift_card", 10, 5, 0.2)]'
-            )
+            example = '[Shift("new_topic", start=10)]' if name == "shifts" else '[Campaign("gift_card", 10, 5, 0.2)]'
             raise ParameterError(f"{name} is {events!r}; accepted is a list, for example {name}={example}")
     for event in campaigns:
         _check_event(event, Campaign, settings["days"])
@@ -144,8 +140,7 @@ def _check_event(event: Any, kind: type[Campaign] | type[Shift], days: float) ->
         _check_range("days", event.days)
     if event.start >= days:
         raise ParameterError(
-            f"{event!r} starts after the end; accepted is a start before day {days:g}, "
-            f"for example start={days / 2:g}"
+            f"{event!r} starts after the end; accepted is a start before day {days:g}, for example start={days / 2:g}"
         )
 
 
@@ -153,6 +148,5 @@ def _check_name(name: str, value: Any, accepted: tuple[str, ...]) -> None:
     if value not in accepted:
         near = get_close_matches(str(value), accepted, n=1)
         raise ParameterError(
-            f"{name} is {value!r}; accepted are {', '.join(accepted)}; "
-            f"for example {name}={(near or accepted)[0]!r}"
+            f"{name} is {value!r}; accepted are {', '.join(accepted)}; for example {name}={(near or accepted)[0]!r}"
         )

@@ -26,9 +26,7 @@ SLOT = re.compile(r"\{(\w+)\}")
 NO_END = re.compile(r"[\w})]$")
 SKEW = 1.25  # > 1: earlier alternatives are drawn more often, as words are in language
 ALPHABET = np.array(list("abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"))
-WORD = re.compile(
-    r"(?<![\w./:@?=&$-])[^\W\d_]+(?![\w/:@=&-]|\.\w)"
-)  # a word of letters that is no part of an address
+WORD = re.compile(r"(?<![\w./:@?=&$-])[^\W\d_]+(?![\w/:@=&-]|\.\w)")  # a word of letters that is no part of an address
 ADDRESS = re.compile(r"\S*\w\.(?:\w+\.)*(?:example|test|invalid)\b\S*")
 
 
@@ -74,10 +72,7 @@ class Writer:
             name: [_parse(text) for text in texts] for name, texts in world["words"].items()
         }
         for name, family in [*world["ham"].items(), *world["spam"].items()]:
-            ended = [
-                t + "{end}" if NO_END.search(t) and not t.endswith("{url}") else t
-                for t in family["templates"]
-            ]
+            ended = [t + "{end}" if NO_END.search(t) and not t.endswith("{url}") else t for t in family["templates"]]
             self.patterns[name] = [_parse(text) for text in ended]
         self.plain: dict[str, Texts] = {
             name: np.array([p[0] for p in patterns], dtype=object)
@@ -211,9 +206,7 @@ def type_like_people(rng: Generator, texts: Texts) -> Texts:
 # ---------------------------------------------------------------------------------------- obfuscation
 
 LEET = str.maketrans("aeiostAEIOST", "43105743105" + "7")
-HOMOGLYPHS = str.maketrans(
-    "aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ"
-)  # Latin letters -> Cyrillic look-alikes
+HOMOGLYPHS = str.maketrans("aceopxyABCEHKMOPTX", "асеорхуАВСЕНКМОРТХ")  # Latin letters -> Cyrillic look-alikes
 ZERO_WIDTH = "\u200b"
 
 
@@ -228,9 +221,7 @@ def _on_words(change: Callable[[str], str]) -> Callable[[str], str]:
 
 
 def _dotted(text: str) -> str:
-    return ADDRESS.sub(
-        lambda m: m[0].replace("http://", "").replace("https://", "").replace(".", " dot "), text
-    )
+    return ADDRESS.sub(lambda m: m[0].replace("http://", "").replace("https://", "").replace(".", " dot "), text)
 
 
 OBFUSCATIONS: dict[str, Callable[[str], str]] = {

@@ -53,9 +53,7 @@ def accounts(rng: Generator, spam: NDArray[np.bool_], n: int) -> Integers:
     return np.where(u < 0.3, once, np.where(spam & (u < 0.9), throwaway, often))
 
 
-def place(
-    rng: Generator, t: Floats, family: NDArray[np.object_], author: Integers, posts: Seats
-) -> pd.DataFrame:
+def place(rng: Generator, t: Floats, family: NDArray[np.object_], author: Integers, posts: Seats) -> pd.DataFrame:
     """Put each comment under a recent post: the last seats published before it, mostly."""
     published, post, topic = posts
     back = rng.geometric(min(0.5, 60 / len(published)), len(t))

@@ -79,9 +79,7 @@ def near_duplicate_groups(texts: pd.Series, similarity: float = 0.8) -> np.ndarr
 Split = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def split_random(
-    frame: pd.DataFrame, test_share: float = 0.3, seed: int = 0, *, keep_apart: bool = True
-) -> Split:
+def split_random(frame: pd.DataFrame, test_share: float = 0.3, seed: int = 0, *, keep_apart: bool = True) -> Split:
     """Split comments at random into train and test.
 
     With ``keep_apart`` (the honest default) near-duplicates stay on one side, and the share of test comments is met on
@@ -95,14 +93,12 @@ def split_random(
         train_rows, test_rows = next(splitter.split(frame, groups=groups))
     else:
         rows = np.arange(len(frame))
-        train_rows, test_rows = train_test_split(
-            rows, test_size=test_share, random_state=seed, stratify=frame["label"]
-        )
+        train_rows, test_rows = train_test_split(rows, test_size=test_share, random_state=seed, stratify=frame["label"])
     return _both_classes(frame.iloc[train_rows], frame.iloc[test_rows])
 
 
 def split_at_time(frame: pd.DataFrame, at: str) -> Split:
-    """Split dated comments: train before the instant ``at`` (ISO 8601, UTC), test from then on; undated ones fall out."""
+    """Split dated comments: train before the instant ``at`` (ISO 8601, UTC), test from then on, none undated."""
     dated = frame[frame["created_at"].notna()].sort_values("created_at", kind="stable")
     early = dated["created_at"] < pd.Timestamp(at, tz="UTC")
     return _both_classes(dated[early], dated[~early])
@@ -128,9 +124,7 @@ def _both_classes(train: pd.DataFrame, test: pd.DataFrame) -> Split:
         counts = part["label"].value_counts()
         if len(counts) < 2:
             found = ", ".join(f"{n} of class {label}" for label, n in counts.items()) or "no comments"
-            raise DataError(
-                f"the {side} side holds {found}; both sides need spam and ham: choose another split"
-            )
+            raise DataError(f"the {side} side holds {found}; both sides need spam and ham: choose another split")
     return train, test
 
 
@@ -170,8 +164,6 @@ def train(frame: pd.DataFrame, data_sha256: str, *, threshold: float = 0.5, c: f
     if not 0 < threshold < 1:
         raise ParameterError(f"threshold is {threshold}; accepted: between 0 and 1, for example 0.5")
     if frame["label"].nunique() < 2:
-        raise DataError(
-            f"{len(frame)} comments of {frame['label'].nunique()} class(es); training needs spam and ham"
-        )
+        raise DataError(f"{len(frame)} comments of {frame['label'].nunique()} class(es); training needs spam and ham")
     pipeline = make_pipeline(c).fit(frame["text"], frame["label"])
     return TrainedModel(pipeline, threshold, data_sha256, hyperparameters={"c": c})

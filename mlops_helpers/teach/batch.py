@@ -26,7 +26,7 @@ __all__ = ["Batch", "Finished", "Job"]
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to execute: the file, the values given to it, and the workspace of its kernel."""
+    """One notebook to execute: the file, the values given to it, and the workspace of its kernel (it exists)."""
 
     document: Document
     given: Assignment
@@ -78,7 +78,6 @@ class Batch:
             stored = _node(job.document)
             if problem := _invalid(stored, job.document.path):
                 return Finished(job, stored, execution.Outcome(stored, problem, 0, 0.0))
-            job.workspace.mkdir(parents=True, exist_ok=True)
             outcome = execution.execute(
                 stored,
                 job.document.path,
@@ -115,7 +114,5 @@ def _invalid(stored: "NotebookNode", path: Path) -> NotebookError | None:
             warnings.simplefilter("ignore")  # missing cell ids: opslab check reports them
             nbformat.validate(stored, relax_add_props=True)
     except nbformat.ValidationError as error:
-        return NotebookError(
-            f"{path}: breaks the notebook format: {str(error).splitlines()[0]}. See: opslab check"
-        )
+        return NotebookError(f"{path}: breaks the notebook format: {str(error).splitlines()[0]}. See: opslab check")
     return None

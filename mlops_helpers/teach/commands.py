@@ -58,11 +58,7 @@ class _Progress:
 def summary(result: NotebookResult) -> str:
     """Return one line on one notebook."""
     checks = result.checks - len(result.mismatches)
-    compared = (
-        f"not compared ({result.not_compared})"
-        if result.not_compared
-        else f"{checks} of {result.checks} checks"
-    )
+    compared = f"not compared ({result.not_compared})" if result.not_compared else f"{checks} of {result.checks} checks"
     cells = f"{result.cells[0]} of {result.cells[1]} cells"
     return f"{result.status:<8} {result.path}  {result.seconds:.1f} s, {cells}, {compared}"
 
@@ -79,12 +75,8 @@ def run_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("NAME", "VALUE"),
         help="give a parameter",
     )
-    parser.add_argument(
-        "--help-parameters", action="store_true", help="list the notebooks' parameters and stop"
-    )
-    parser.add_argument(
-        "--out", type=Path, help="folder for copies, pages, index.html, results.json (build/course)"
-    )
+    parser.add_argument("--help-parameters", action="store_true", help="list the notebooks' parameters and stop")
+    parser.add_argument("--out", type=Path, help="folder for copies, pages, index.html, results.json (build/course)")
     parser.add_argument(
         "--check",
         action=argparse.BooleanOptionalAction,
@@ -184,15 +176,11 @@ def params(args: argparse.Namespace) -> int:
 
 
 def _paths(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "paths", nargs="*", metavar="PATH", help="notebooks, folders, globs (default: notebooks/)"
-    )
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="notebooks, folders, globs (default: notebooks/)")
 
 
 def _execution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--jobs", type=_positive, metavar="N", help="kernels at a time (default: one a processor)"
-    )
+    parser.add_argument("--jobs", type=_positive, metavar="N", help="kernels at a time (default: one a processor)")
     parser.add_argument(
         "--timeout",
         type=_seconds,
@@ -200,9 +188,7 @@ def _execution(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="longest time for one cell (default: %(default)g)",
     )
-    parser.add_argument(
-        "--plain-kernels", action="store_true", help="start each kernel afresh instead of forking it"
-    )
+    parser.add_argument("--plain-kernels", action="store_true", help="start each kernel afresh instead of forking it")
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:

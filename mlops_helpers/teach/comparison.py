@@ -77,9 +77,7 @@ def compare(stored: NotebookNode, executed: NotebookNode) -> tuple[int, list[Mis
             continue
         reason = ""
         if reference.outputs and reference.execution_count is None:
-            reason = (
-                "has outputs stored without an execution count (nbval: 'Unrun reference cell has outputs')"
-            )
+            reason = "has outputs stored without an execution count (nbval: 'Unrun reference cell has outputs')"
         elif asked["check"]:
             reason = _difference(reference, fresh)
         compared += bool(asked["check"])

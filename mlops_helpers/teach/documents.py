@@ -8,7 +8,7 @@ import ast
 import functools
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,11 @@ class Cell:
         except (SyntaxError, ValueError):  # ValueError: null bytes
             return None
 
+    @property
+    def nodes(self) -> Iterator[ast.AST]:
+        """All nodes of the syntax tree; none where it does not parse."""
+        return ast.walk(self.tree or ast.Module(body=[], type_ignores=[]))
+
 
 @dataclass(frozen=True)
 class Document:
@@ -63,6 +68,11 @@ class Document:
     def cells(self) -> tuple[Cell, ...]:
         """All cells in order."""
         return tuple(_cell(index, raw) for index, raw in enumerate(self.content["cells"]))
+
+    @property
+    def code(self) -> list[Cell]:
+        """The code cells in order."""
+        return [cell for cell in self.cells if cell.is_code]
 
     @property
     def title(self) -> str:
@@ -118,9 +128,7 @@ def _matches(given: Path) -> list[Path]:
     matches = [match for match in matches if not any(part.startswith(".ipynb_") for part in match.parts)]
     if not matches:
         what = "has no notebook in it" if given.is_dir() else "does not exist"
-        raise NotebookError(
-            f"{given} {what}. Name notebooks, folders or globs: opslab run 'notebooks/0*.ipynb'"
-        )
+        raise NotebookError(f"{given} {what}. Name notebooks, folders or globs: opslab run 'notebooks/0*.ipynb'")
     return matches
 
 

@@ -89,9 +89,9 @@ class _Engine(Engine):
             progress.current = cell_index
 
         def ends(cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
-            progress.executed += 1
             progress.timed_out |= execute_reply["content"].get("ename") == TIMED_OUT
             if not _is_injected(cell):
+                progress.executed += 1
                 progress.on_cell()
 
         with host.manager(label, kernel_name) as manager:
@@ -100,7 +100,7 @@ class _Engine(Engine):
                 km=manager,
                 kernel_name=kernel_name,
                 log=papermill_log,
-                timeout=timeout,
+                timeout_func=lambda _: timeout,  # the plain option takes whole seconds only
                 startup_timeout=60,
                 # An interrupt shows where the cell hung; what ignores it is killed with its kernel.
                 interrupt_on_timeout=True,
@@ -225,9 +225,7 @@ def _stopped(
     cell = notebook.cells[progress.current]
     cell.metadata.papermill["exception"] = True
     name = type(reason).__name__
-    cell.outputs.append(
-        nbformat.v4.new_output("error", ename=name, evalue=what, traceback=[f"{name}: {what}"])
-    )
+    cell.outputs.append(nbformat.v4.new_output("error", ename=name, evalue=what, traceback=[f"{name}: {what}"]))
     return _error_at(notebook, path, progress.current, what, words)
 
 

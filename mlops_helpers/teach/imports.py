@@ -40,12 +40,7 @@ def _imported(nodes: Iterable[ast.AST]) -> Iterator[Import]:
     for node in nodes:
         if isinstance(node, ast.Import):
             yield from ((alias.name, "") for alias in node.names)
-        elif (
-            isinstance(node, ast.ImportFrom)
-            and node.module
-            and not node.level
-            and node.module != "__future__"
-        ):
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level and node.module != "__future__":
             yield from ((node.module, "" if alias.name == "*" else alias.name) for alias in node.names)
 
 

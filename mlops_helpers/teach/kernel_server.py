@@ -1,7 +1,7 @@
 """The process that starts the kernels of one run: it loads their libraries once and forks on request.
 
-It runs as a script of its own (``python -P kernel_server.py DESCRIPTOR``), outside the package, and talks
-JSON lines over a socket with ``kernels.KernelHost``::
+It runs by itself (``python -P -m mlops_helpers.teach.kernel_server DESCRIPTOR``) and talks JSON lines over a
+socket with ``kernel_link.KernelLink``::
 
     <- {"imports": [[module, name], ...], "fork": true, "reason": "", "folder": ...}    once
     -> {"ready": "fork" | "plain", "reason": ...}
@@ -31,10 +31,9 @@ import threading
 import traceback
 from typing import Any
 
-__all__ = ["MARK", "end_leftovers", "main"]
+from mlops_helpers.teach.leftovers import end_leftovers
 
-#: The environment variable by which what a notebook starts is known, also outside the kernel's session.
-MARK = "OPSLAB_KERNEL"
+__all__ = ["main"]
 
 #: What every kernel loads sooner or later. Not matplotlib's inline backend: it hooks itself into the running
 #: kernel when it is imported, so each kernel must import it for itself.
@@ -54,38 +53,12 @@ KERNEL_MODULES = (
 INLINE = "module://matplotlib_inline.backend_inline"
 
 
-def end_leftovers(session: int, mark: str) -> None:
-    """Kill what is left of a kernel: its session, and whatever carries its mark in the environment."""
-    import psutil
-
-    for _ in range(5):  # a process may fork while we look
-        found = [process for process in psutil.process_iter() if _belongs(process, session, mark)]
-        for process in found:
-            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-                process.kill()
-        if not found:
-            return
-
-
-def _belongs(process: Any, session: int, mark: str) -> bool:
-    import psutil
-
-    if process.pid == os.getpid():
-        return False
-    try:
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return False
-        return os.getsid(process.pid) == session or process.environ().get(MARK) == mark
-    except (psutil.Error, OSError):  # gone meanwhile, or somebody else's
-        return False
-
-
-def _die_with_parent() -> None:
-    """Ask Linux to kill this process when its parent dies; elsewhere the kernel polls for that."""
+def _die_with_parent(number: int = signal.SIGKILL) -> None:
+    """Ask Linux to kill this process when its parent dies (0: to leave it alone again)."""
     if sys.platform == "linux":
         parent = os.getppid()
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-        if os.getppid() != parent:
+        ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
+        if number and os.getppid() != parent:
             os._exit(1)
 
 
@@ -120,9 +93,7 @@ class _Server:
         self.plain = True
 
     def tell(self, **message: Any) -> None:
-        with contextlib.suppress(
-            BrokenPipeError, ConnectionResetError
-        ):  # the loop sees the end of the socket
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the loop sees the end of the socket
             self.channel.sendall(json.dumps(message).encode() + b"\n")
 
     def ask(self) -> list[dict[str, Any]] | None:
@@ -243,6 +214,7 @@ def _become_kernel(server: _Server, message: dict[str, Any]) -> None:
 
 def main() -> None:
     """Serve one run over the inherited socket whose descriptor is the only argument."""
+    _die_with_parent()  # an import that hangs cannot see the end of the socket
     server = _Server(socket.socket(fileno=int(sys.argv[1])))
     messages: list[dict[str, Any]] | None = []
     while not messages:
@@ -254,6 +226,7 @@ def main() -> None:
     server.plain = bool(reason) or not setup["fork"]
     gc.collect()
     gc.freeze()  # a collection in a kernel would copy all these pages
+    _die_with_parent(0)  # from here on the socket's end tells, and there is something to clean up
     server.tell(ready="plain" if server.plain else "fork", reason=reason)
     request = server.serve(setup["folder"])
     if request is not None:

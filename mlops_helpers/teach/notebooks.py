@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_helpers.errors import NotebookError
+from mlops_helpers.errors import NotebookError, WorkspaceError
 from mlops_helpers.teach import documents, parameters
 from mlops_helpers.teach.batch import Batch, Finished, Job
 from mlops_helpers.teach.documents import Document
@@ -52,8 +52,8 @@ def run(
 
     With ``OPSLAB_WORKSPACE`` set, all notebooks share that workspace and run one after another.
 
-    Raises ``NotebookError`` for a path without notebooks and ``ParameterError`` for a bad parameter. What a
-    notebook does wrong is in the report.
+    Raises ``NotebookError`` for a path without notebooks, ``ParameterError`` for a bad parameter and
+    ``WorkspaceError`` when ``out`` cannot be written. What a notebook does wrong is in the report.
     """
     start = time.perf_counter()
     observer = observer or Silence()
@@ -68,7 +68,7 @@ def run(
     for document, values in zip(good, assignments, strict=True):
         own = out / "workspaces" / layout[document.path]
         shutil.rmtree(own, ignore_errors=True)
-        todo.append(Job(document, values, Path(shared).resolve() if shared else own))
+        todo.append(Job(document, values, _made(Path(shared).resolve() if shared else own)))
     todo.sort(key=lambda job: -before.get(str(job.document.path), 0.0))  # the longest first: all end soonest
     results: dict[Path, NotebookResult] = {}
     for path, problem in loaded:
@@ -97,6 +97,16 @@ def _read(path: Path) -> Document | NotebookError:
         return documents.read(path)
     except NotebookError as error:
         return error
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkspaceError(
+            f"cannot make {folder}: {error.strerror}. A writable folder is needed; name one: opslab run --out FOLDER"
+        ) from error
+    return folder
 
 
 def _layout(paths: list[Path]) -> dict[Path, Path]:
@@ -182,7 +192,9 @@ def refresh(
     """Execute notebooks with their defaults and store the outputs of their check cells, and no others.
 
     Stored are outputs and execution counts (numbered in order); other cells and transient metadata are
-    cleared. A notebook in which a cell raised keeps its file as it is. Refreshing twice gives the same bytes.
+    cleared. A notebook in which a cell raised, or that was edited meanwhile, keeps its file as it is.
+    Refreshing twice gives the same bytes. Each notebook has a fresh workspace, also where ``OPSLAB_WORKSPACE``
+    is set: what is stored depends on no leftovers.
 
     Raises ``NotebookError`` for a path without notebooks and ``WorkspaceError`` when a file cannot be
     written.
@@ -192,13 +204,11 @@ def refresh(
     done = {path: Refreshed(path, False, error) for path, error in loaded if isinstance(error, NotebookError)}
     with tempfile.TemporaryDirectory(prefix="opslab-") as scratch:
         good = [document for _, document in loaded if isinstance(document, Document)]
-        todo = [Job(document, Assignment({}, ()), Path(scratch) / str(i)) for i, document in enumerate(good)]
+        todo = [Job(document, Assignment({}, ()), _made(Path(scratch) / str(i))) for i, document in enumerate(good)]
         with Batch(todo, at_a_time=jobs, timeout=timeout, plain=plain_kernels) as batch:
             for finished in batch.finished(observer):
                 path = finished.job.document.path
-                done[path] = Refreshed(path, False, finished.outcome.error)
-                if finished.outcome.error is None:
-                    done[path] = Refreshed(path, _store(path, _refreshed(finished)), None)
+                done[path] = _store(finished)
                 observer.finished(_result(finished, compare=False))
     return [done[path] for path, _ in loaded]
 
@@ -229,7 +239,13 @@ def _stable(output: Any, number: int) -> Any:
     return output
 
 
-def _store(path: Path, notebook: "NotebookNode") -> bool:
+def _store(finished: Finished) -> Refreshed:
+    path = finished.job.document.path
+    error = finished.outcome.error
+    if error is None and documents.read(path).content != finished.job.document.content:
+        error = NotebookError(f"{path} was edited while it was executed. Run it again: opslab refresh {path}")
+    if error is not None:
+        return Refreshed(path, False, error)
     before = path.read_bytes()
-    documents.write(path, notebook)
-    return path.read_bytes() != before
+    documents.write(path.resolve(), _refreshed(finished))  # resolved: a link stays a link
+    return Refreshed(path, path.read_bytes() != before, None)

@@ -71,7 +71,8 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4
  else %}{{ result.title }}{% endif %}
 <br><small>{{ row.notebook }}</small></th>
 <td class="status {{ result.status }}">{{ marks[result.status] }} {%
- if result.status != "passed" %}<a class="{{ result.status }}" href="#problem-{{ row.number }}">{{ result.status }}</a>{% else %}passed{% endif %}</td>
+ if result.status != "passed" %}<a class="{{ result.status }}" href="#problem-{{ row.number }}">{{
+ result.status }}</a>{% else %}passed{% endif %}</td>
 <td class="number">{{ "%.1f"|format(result.seconds) }}</td>
 <td class="number">{{ result.cells[0] }} of {{ result.cells[1] }}</td>
 <td>{% if result.not_compared %}not compared ({{ result.not_compared }}){% else %}{{

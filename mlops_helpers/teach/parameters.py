@@ -64,9 +64,7 @@ class Parameter:
         try:
             self._strict().validate_python(self.default)
         except pydantic.ValidationError:
-            raise ParameterError(
-                f"the default of {self.name}, {self.default!r}, is not {self.annotation}"
-            ) from None
+            raise ParameterError(f"the default of {self.name}, {self.default!r}, is not {self.annotation}") from None
 
     def _strict(self) -> "pydantic.TypeAdapter[Any]":
         import pydantic
@@ -128,12 +126,8 @@ def declared(document: Document) -> dict[str, Parameter]:
 
 def _parameter(statement: ast.stmt, comments: dict[int, str], where: str) -> Parameter:
     place = f"{where}, line {statement.lineno}"
-    if not (
-        isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value
-    ):
-        raise ParameterError(
-            f"{place}: `{ast.unparse(statement)}` is not of the form name: type = literal  # help"
-        )
+    if not (isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name) and statement.value):
+        raise ParameterError(f"{place}: `{ast.unparse(statement)}` is not of the form name: type = literal  # help")
     name, annotation = statement.target.id, ast.unparse(statement.annotation)
     try:
         default = ast.literal_eval(statement.value)
@@ -143,9 +137,7 @@ def _parameter(statement: ast.stmt, comments: dict[int, str], where: str) -> Par
             "Derive values in the next cell"
         ) from None
     kind = _type(statement.annotation, place)
-    return Parameter(
-        name, annotation, kind, default, comments.get(statement.end_lineno or statement.lineno, "")
-    )
+    return Parameter(name, annotation, kind, default, comments.get(statement.end_lineno or statement.lineno, ""))
 
 
 def _comments(source: str) -> dict[int, str]:
@@ -196,16 +188,12 @@ def assign(documents: Iterable[Document], given: Mapping[str, object]) -> tuple[
     accepted = [declared(document) for document in documents]
     remarks = []
     for name in given:
-        takers = [
-            document.path.name for document, known in zip(documents, accepted, strict=True) if name in known
-        ]
+        takers = [document.path.name for document, known in zip(documents, accepted, strict=True) if name in known]
         if not takers:
             raise ParameterError(_unknown(name, documents, accepted))
         if len(takers) < len(documents):
             remarks.append(f"{name} goes to {', '.join(takers)} only: the others do not declare it")
-    return [
-        _values(document, known, given) for document, known in zip(documents, accepted, strict=True)
-    ], remarks
+    return [_values(document, known, given) for document, known in zip(documents, accepted, strict=True)], remarks
 
 
 def _values(document: Document, known: dict[str, Parameter], given: Mapping[str, object]) -> Assignment:

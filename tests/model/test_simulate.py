@@ -1,7 +1,6 @@
 """The simulated platform: what it promises about classes, time, streams, labels, disguises and its words."""
 
 import dataclasses
-import os
 import re
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import roc_auc_score
 
 from mlops_helpers.errors import ParameterError
 from mlops_helpers.model import simulate as module
@@ -42,11 +40,15 @@ def month() -> pd.DataFrame:
 
 @pytest.fixture(scope="module")
 def busy() -> pd.DataFrame:
-    """50,000 comments with every family in a campaign, disguised, and every benign shift."""
+    """Over 50,000 comments with every family in a campaign, disguised, and every benign shift."""
     campaigns = [Campaign(f, start=2 * i, days=3, share=0.2, obfuscation=0.5) for i, f in enumerate(FAMILIES)]
-    return simulate(
-        50_000, seed=11, campaigns=campaigns, shifts=[Shift(kind, start=5, share=0.3) for kind in SHIFTS]
-    )
+    return simulate(40_000, seed=11, campaigns=campaigns, shifts=[Shift(kind, start=5, share=0.3) for kind in SHIFTS])
+
+
+def ranking(label: pd.Series, number: pd.Series) -> float:
+    """ROC-AUC by ranks (Mann-Whitney): importing scikit-learn costs more than this file's slowest test."""
+    spam = label == 1
+    return (number.rank()[spam].sum() - spam.sum() * (spam.sum() + 1) / 2) / (spam.sum() * (~spam).sum())
 
 
 def by_id(frame: pd.DataFrame) -> pd.DataFrame:
@@ -66,9 +68,7 @@ def test_columns_types_and_order(busy: pd.DataFrame) -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_tiny_worlds_have_the_same_columns(n: int) -> None:
-    frame = simulate(
-        n, days=0.05, campaigns=[Campaign("dating", 0, 0.02, 0.5)], shifts=[Shift("new_topic", 0)]
-    )
+    frame = simulate(n, days=0.05, campaigns=[Campaign("dating", 0, 0.02, 0.5)], shifts=[Shift("new_topic", 0)])
     assert list(frame.columns) == list(DTYPES)
     assert (frame["campaign"] == "").sum() == n
 
@@ -93,9 +93,7 @@ def test_world_has_a_meaning_for_every_slot_and_family() -> None:
     known = {*writer.made, *writer.topical, *writer.patterns}
     used = {slot for patterns in writer.patterns.values() for pattern in patterns for slot in pattern[1::2]}
     assert used <= known
-    assert not [
-        p for ps in writer.patterns.values() for p in ps if any("{" in text or "}" in text for text in p[::2])
-    ]
+    assert not [p for ps in writer.patterns.values() for p in ps if any("{" in text or "}" in text for text in p[::2])]
 
 
 def test_import_reads_no_word_material() -> None:
@@ -129,9 +127,11 @@ def test_a_campaign_changes_nothing_but_itself(month: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(background, month)
     first = more[more["campaign"] != ""].reset_index(drop=True)
     assert len(first) > 500
-    two = simulate(
-        10_000, seed=3, campaigns=[BURST, Campaign("dating", 20, 4, 0.2)], shifts=[Shift("rhythm", 29)]
-    )
+    two = simulate(10_000, seed=3, campaigns=[BURST, Campaign("dating", 20, 4, 0.2)], shifts=[Shift("rhythm", 29)])
+    less = dataclasses.replace(BURST, share=0.1)
+    others = [simulate(1000, seed=3, campaigns=[c, Campaign("dating", 20, 4, 0.2)]) for c in (BURST, less)]
+    dating = [frame.query("family == 'dating'").drop(columns="comment_id") for frame in others]
+    pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in dating))
     again = two[two["campaign"] == "gift_card-10"].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, first)
 
@@ -183,14 +183,10 @@ def test_spam_rate(rate: float) -> None:
     assert label.mean() == pytest.approx(rate, abs=4 * (rate * (1 - rate) / 5000) ** 0.5)
 
 
-@settings(max_examples=8, deadline=None, derandomize=True)
-@given(
-    st.floats(0.05, 0.9), st.floats(0, 20), st.floats(2, 9), st.sampled_from(FAMILIES), st.integers(0, 2**32)
-)
-def test_campaign_share_in_its_window(
-    share: float, start: float, days: float, family: str, seed: int
-) -> None:
-    frame = simulate(3000, seed=seed, campaigns=[Campaign(family, start, days, share, authors=5)])
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(st.floats(0.05, 0.9), st.floats(0, 20), st.floats(2, 9), st.sampled_from(FAMILIES), st.integers(0, 2**32))
+def test_campaign_share_in_its_window(share: float, start: float, days: float, family: str, seed: int) -> None:
+    frame = simulate(1500, seed=seed, campaigns=[Campaign(family, start, days, share, authors=5)])
     day = (frame["created_at"] - pd.Timestamp("2026-01-01", tz="UTC")) / pd.Timedelta(days=1)
     ours = frame["campaign"] != ""
     inside = day.between(start - 1e-6, start + days + 1e-6)
@@ -210,13 +206,9 @@ def test_overlapping_campaigns_keep_their_shares() -> None:
 
 
 def test_a_campaign_is_repetitive_and_background_is_not(month: pd.DataFrame) -> None:
-    burst = simulate(3000, seed=4, campaigns=[Campaign("easy_money", 0, 30, 0.5)]).query("campaign != ''")[
-        "text"
-    ]
+    burst = simulate(3000, seed=4, campaigns=[Campaign("easy_money", 0, 30, 0.5)]).query("campaign != ''")["text"]
     words = burst.str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts() / len(burst)
-    plain = (
-        month.query("label == 1")["text"].str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts()
-    )
+    plain = month.query("label == 1")["text"].str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts()
     assert (words.iloc[:5] > 0.2).all()
     assert plain.iloc[4] / (month["label"] == 1).sum() < 0.2
 
@@ -224,16 +216,14 @@ def test_a_campaign_is_repetitive_and_background_is_not(month: pd.DataFrame) -> 
 # ------------------------------------------------------------------------------------------- moderators
 
 
-@pytest.mark.parametrize(
-    ("noise", "delay", "unlabelled"), [(0.0, 6.0, 0.0), (0.1, 24.0, 0.5), (0.02, 72.0, 0.2)]
-)
+@pytest.mark.parametrize(("noise", "delay", "unlabelled"), [(0.0, 6.0, 0.0), (0.1, 24.0, 0.5), (0.02, 72.0, 0.2)])
 def test_moderators_are_late_and_sometimes_wrong(noise: float, delay: float, unlabelled: float) -> None:
     frame = simulate(
-        12_000, seed=9, label_noise=noise, label_delay_hours=delay, unlabelled=unlabelled, campaigns=[BURST]
+        8_000, seed=9, label_noise=noise, label_delay_hours=delay, unlabelled=unlabelled, campaigns=[BURST]
     )
     seen = frame["moderator_label"].notna()
     assert (seen == frame["labelled_at"].notna()).all()
-    assert (~seen).mean() == pytest.approx(unlabelled, abs=0.02)
+    assert (~seen).mean() == pytest.approx(unlabelled, abs=0.025)
     labelled = frame[seen]
     wrong = labelled["moderator_label"].astype(int) != labelled["label"]
     assert wrong.mean() == pytest.approx(noise, abs=0.01)
@@ -242,7 +232,7 @@ def test_moderators_are_late_and_sometimes_wrong(noise: float, delay: float, unl
     hours = (labelled["labelled_at"] - labelled["created_at"]) / pd.Timedelta(hours=1)
     assert hours.median() == pytest.approx(delay, rel=0.05)
     assert (hours >= 0).all()
-    assert hours.between(delay / 2, delay * 2).mean() == pytest.approx(0.51, abs=0.03)
+    assert hours.between(delay / 2, delay * 2).mean() == pytest.approx(0.51, abs=0.04)
 
 
 def test_nobody_labels_when_all_is_unlabelled_and_at_once_without_delay() -> None:
@@ -267,9 +257,7 @@ def test_days_and_weeks_have_a_rhythm() -> None:
     assert hour.between(19, 21).sum() > 6 * hour.between(2, 4).sum()
     assert weekday.isin([5, 6]).sum() / 2 > 1.15 * weekday.isin([0, 1, 2]).sum() / 3
     spam = frame["label"] == 1
-    assert hour[spam].mean() == pytest.approx(
-        hour[~spam].mean(), abs=0.5
-    )  # the clock does not tell the class
+    assert hour[spam].mean() == pytest.approx(hour[~spam].mean(), abs=0.5)  # the clock does not tell the class
 
 
 def test_activity_is_heavy_tailed_and_new_readers_keep_coming(month: pd.DataFrame) -> None:
@@ -290,7 +278,7 @@ def test_ids_are_unique_and_tell_nothing(busy: pd.DataFrame) -> None:
         chance = 4 * (len(rows) / (12 * spam * ham)) ** 0.5  # four standard errors of a guess's ROC-AUC
         for cut in (slice(0, 12), slice(0, 1), slice(15, 16), slice(8, 9)):
             number = rows[column].str[cut].map(lambda digits: int(digits, 16)).astype(float)
-            assert roc_auc_score(rows["label"], number) == pytest.approx(0.5, abs=chance), (column, cut)
+            assert ranking(rows["label"], number) == pytest.approx(0.5, abs=chance), (column, cut)
             time = rows["created_at"].astype("int64")
             assert abs(np.corrcoef(number, time)[0, 1]) < 4 / len(rows) ** 0.5
 
@@ -300,9 +288,7 @@ def test_ids_are_unique_and_tell_nothing(busy: pd.DataFrame) -> None:
 
 def test_flagged_comments_are_disguised_and_no_others() -> None:
     plain, mixed, all_of_them = (
-        simulate(4000, seed=6, campaigns=[dataclasses.replace(BURST, obfuscation=share)]).query(
-            "campaign != ''"
-        )
+        simulate(4000, seed=6, campaigns=[dataclasses.replace(BURST, obfuscation=share)]).query("campaign != ''")
         for share in (0.0, 0.5, 1.0)
     )
     assert not plain["obfuscated"].any()
@@ -314,20 +300,14 @@ def test_flagged_comments_are_disguised_and_no_others() -> None:
 
 
 def test_only_spam_is_disguised(month: pd.DataFrame, busy: pd.DataFrame) -> None:
-    traces = (
-        "[" + "".join(map(chr, HOMOGLYPHS.values())) + f"].*[a-z]|{ZERO_WIDTH}| dot example| \\w \\w \\w \\w "
-    )
+    traces = "[" + "".join(map(chr, HOMOGLYPHS.values())) + f"].*[a-z]|{ZERO_WIDTH}| dot example| \\w \\w \\w \\w "
     assert not month.loc[month["label"] == 0, "obfuscated"].any()
     assert month.loc[month["label"] == 1, "obfuscated"].mean() == pytest.approx(0.03, abs=0.01)
     honest = busy[~busy["obfuscated"] & (busy["family"] != "tongues")]["text"]
-    assert (
-        honest.str.contains(traces, flags=re.IGNORECASE).mean() < 0.002
-    )  # chance, such as Cyrillic in an aside
+    assert honest.str.contains(traces, flags=re.IGNORECASE).mean() < 0.002  # chance, such as Cyrillic in an aside
 
 
-WORDS = st.lists(
-    st.from_regex(r"[bcdfghjklmnpqrstvwxyz]{0,3}[aeo][a-z]{2,8}", fullmatch=True), min_size=1, max_size=8
-)
+WORDS = st.lists(st.from_regex(r"[bcdfghjklmnpqrstvwxyz]{0,3}[aeo][a-z]{2,8}", fullmatch=True), min_size=1, max_size=8)
 ADDRESS = "http://www.beatlab.example.net/aXe3"
 
 
@@ -360,25 +340,19 @@ def test_dotted_addresses_are_no_addresses_any_more() -> None:
 
 def test_every_address_lies_under_a_reserved_name(busy: pd.DataFrame) -> None:
     """RFC 2606: nobody can own these, so no learner ever follows a live link."""
+    assert len(busy) > 50_000
     text = busy["text"].str.casefold()
     explicit = text.str.extractall(r"(?:https?://|www\.|@)([^\s/?]+\.[^\s/?]+)")[0]
     bare = text.str.extractall(r"(?<![\w./=?&-])((?:[a-z0-9-]+\.)+[a-z]{2,})(?![\w.-])")[0]
     hosts = pd.concat([explicit, bare]).str.rstrip(".!?,:;)-♥❤")
     assert len(explicit) > 3000
     assert len(bare) > 1500
-    reserved = hosts.str.contains(
-        r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid)(?:$|[^a-z0-9.])"
-    )
+    reserved = hosts.str.contains(r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid)(?:$|[^a-z0-9.])")
     assert hosts[~reserved].unique().tolist() == []
 
 
+@pytest.mark.engine("data")
 def test_no_text_is_a_real_comment(busy: pd.DataFrame, month: pd.DataFrame) -> None:
-    if not os.environ.get("MLOPS_DATA_DIR"):
-        if "data" in os.environ.get("OPSLAB_REQUIRE", "").split(","):
-            pytest.fail(
-                "OPSLAB_REQUIRE names data, but MLOPS_DATA_DIR is not set: no real comments to compare with"
-            )
-        pytest.skip("MLOPS_DATA_DIR is not set: no real comments to compare with")
     from mlops_helpers.model.data import load
 
     def normal(texts: pd.Series) -> pd.Series:
@@ -388,7 +362,7 @@ def test_no_text_is_a_real_comment(busy: pd.DataFrame, month: pd.DataFrame) -> N
     real = pd.concat([normal(load(name).frame["text"]) for name in ("youtube", "sms")])
     assert len(real) > 5000
     ours = normal(pd.concat([busy["text"], month["text"]]))
-    assert len(ours) > 50_000
+    assert len(ours) > 40_000
     assert sorted(set(ours) & set(real)) == []
 
 

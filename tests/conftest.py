@@ -1,0 +1,77 @@
+"""What all tests share: a workspace of their own, and engines that are required, found or said to be missing."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Something that a machine may lack: how to see whether it is there, and how to get it."""
+
+    is_there: Callable[[], bool]
+    remedy: str
+
+
+def _corpora() -> bool:
+    from mlops_helpers.model import data
+    from mlops_helpers.workspace import cache
+
+    folder = Path(os.environ.get("MLOPS_DATA_DIR") or cache("corpora"))
+    return all((folder / corpus.file_name).is_file() for corpus in data.CORPORA.values())
+
+
+ENGINES = {"data": Engine(_corpora, "opslab data youtube sms (downloads them), or export MLOPS_DATA_DIR=FOLDER")}
+REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "engine(name): needs an engine that a machine may lack")
+    unknown = REQUIRED - set(ENGINES)
+    if unknown:
+        raise pytest.UsageError(f"OPSLAB_REQUIRE names {', '.join(sorted(unknown))}; there are: {', '.join(ENGINES)}")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("engine"):
+        name = marker.args[0]
+        if not ENGINES[name].is_there():
+            message = f"engine {name} is not here; to get it: {ENGINES[name].remedy}"
+            if name in REQUIRED:
+                pytest.fail(message, pytrace=False)
+            pytest.skip(message)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for name, engine in ENGINES.items():
+        found = "found" if engine.is_there() else f"NOT FOUND, its tests did not run; to get it: {engine.remedy}"
+        terminalreporter.write_line(f"engine {name}: {found}")
+
+
+@pytest.fixture(autouse=True)
+def workspace_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give every test a workspace of its own."""
+    folder = tmp_path / "workspace"
+    monkeypatch.setenv("OPSLAB_WORKSPACE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def comments():
+    """1,000 clean simulated comments; not to be changed in place."""
+    from mlops_helpers.model import data
+
+    return data.load("simulated", n_comments=1000, seed=5)
+
+
+@pytest.fixture(scope="session")
+def model(comments):
+    """A model trained on all of ``comments``."""
+    from mlops_helpers.model import training
+
+    return training.train(comments.frame, comments.sha256)

@@ -1,0 +1,216 @@
+"""The artifact says what the pipeline says, is the same bytes for the same model, and refuses any other byte."""
+
+import json
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import FeatureUnion, Pipeline
+
+from mlops_helpers.errors import ArtifactError, TamperedArtifactError, WorkspaceError
+from mlops_helpers.model import artifact, training
+
+FILES = ["SHA256SUMS", "manifest.json", "terms.json", "weights.f64"]
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory) -> artifact.Artifact:
+    return artifact.export(model, tmp_path_factory.mktemp("export") / "artifact")
+
+
+@pytest.fixture
+def copy(exported: artifact.Artifact, tmp_path: Path) -> Path:
+    folder = tmp_path / "copy"
+    folder.mkdir()
+    for name in FILES:
+        (folder / name).write_bytes((exported.folder / name).read_bytes())
+    return folder
+
+
+alphabet = st.one_of(
+    st.characters(),  # all of Unicode, lone surrogates included
+    st.sampled_from(list("aAbe .,!?-_'\n\t\r\x0b\x0c\x00\x1c\x85\u00a0\u1680\u2028\u3000\u200b\u200d\ufeffİıßŉﬁǅΣς́😀")),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(st.text(alphabet, max_size=80), min_size=1, max_size=5))
+@example([" ".join(["Check out my channel"] * 50)])
+@example(["free" * 5000, "a " * 3000])
+@example(["CHECK ＣＨＥＣＫ ℂ𝔥𝔢𝔠𝔨 c\u0301h\u200beck"])
+def test_scores_are_those_of_the_pipeline(exported: artifact.Artifact, model, texts: list[str]) -> None:
+    for text, expected in zip(texts, model.scores(texts), strict=True):
+        assert abs(exported.score(text) - expected) <= 1e-9
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_scores_agree_on_texts_made_of_known_terms(exported: artifact.Artifact, model, data: st.DataObject) -> None:
+    known = json.loads((exported.folder / "terms.json").read_text())
+    pieces = data.draw(st.lists(st.sampled_from(known[0] + known[1][:2000]), min_size=1, max_size=30))
+    text = data.draw(st.sampled_from([" ", "", "\u00a0", ", "])).join(pieces)
+    assert abs(exported.score(text) - model.scores([text])[0]) <= 1e-9
+
+
+def test_verdicts_follow_the_threshold(exported: artifact.Artifact, model, tmp_path: Path) -> None:
+    text = "check out my channel"
+    score = exported.score(text)
+    for threshold, spam in ((score, True), (min(score * 1.0001, 0.9999), False)):
+        assert artifact.export(replace(model, threshold=threshold), tmp_path / "t").is_spam(text) is spam
+
+
+def test_the_same_model_gives_the_same_bytes(exported: artifact.Artifact, comments, tmp_path: Path) -> None:
+    again = artifact.export(training.train(comments.frame, comments.sha256), tmp_path / "again")
+    assert again.sha256 == exported.sha256
+    for name in FILES:
+        assert (again.folder / name).read_bytes() == (exported.folder / name).read_bytes()
+
+
+@pytest.mark.parametrize("change", [{"threshold": 0.6}, {"data_sha256": "0" * 64}, {"code_version": "other"}])
+def test_what_decides_a_model_changes_its_hash(
+    exported: artifact.Artifact, model, tmp_path: Path, change: dict[str, object]
+) -> None:
+    assert artifact.export(replace(model, **change), tmp_path / "other").sha256 != exported.sha256
+
+
+def test_the_folder_holds_data_only_and_standard_tools_can_verify_it(exported: artifact.Artifact) -> None:
+    assert sorted(path.name for path in exported.folder.iterdir()) == FILES
+    done = subprocess.run(["sha256sum", "--check", "SHA256SUMS"], cwd=exported.folder, capture_output=True, timeout=30)
+    assert done.returncode == 0
+    for path in exported.folder.iterdir():
+        assert b"sklearn" not in path.read_bytes()
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_changed_byte_is_refused(copy: Path, name: str) -> None:
+    original = (copy / name).read_bytes()
+    for at in sorted({0, len(original) // 3, len(original) // 2, len(original) - 2}):
+        (copy / name).write_bytes(original[:at] + bytes([original[at] ^ 1]) + original[at + 1 :])
+        if name == "SHA256SUMS" and b"manifest.json" not in original.splitlines()[0][at:]:
+            continue  # a line of another file: its own hash stands in the manifest
+        with pytest.raises(ArtifactError):
+            artifact.load(copy)
+    (copy / name).write_bytes(original)
+    artifact.load(copy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_shorter_or_longer_file_is_refused(copy: Path, name: str) -> None:
+    original = (copy / name).read_bytes()
+    for content in (b"", original[:-1], original + b"\n"):
+        (copy / name).write_bytes(content)
+        if name == "SHA256SUMS" and content:
+            continue  # what counts is its line of the manifest
+        with pytest.raises(ArtifactError):
+            artifact.load(copy)
+    (copy / name).unlink()
+    with pytest.raises(ArtifactError, match="Next: export the model again"):
+        artifact.load(copy)
+
+
+def test_a_whole_but_foreign_artifact_is_refused_by_the_expected_hash(copy: Path, exported: artifact.Artifact) -> None:
+    assert artifact.load(copy, exported.sha256).sha256 == exported.sha256
+    with pytest.raises(TamperedArtifactError, match=f"has the hash {exported.sha256}, expected is 00"):
+        artifact.load(copy, "0" * 64)
+
+
+def forge(folder: Path, **changes: object) -> None:
+    """Change the manifest and make the sums fit, as somebody would who knows the format."""
+    from hashlib import sha256
+
+    manifest = json.loads((folder / "manifest.json").read_text()) | changes
+    content = json.dumps(manifest).encode()
+    (folder / "manifest.json").write_bytes(content)
+    (folder / "SHA256SUMS").write_text(f"{sha256(content).hexdigest()}  manifest.json\n")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"format": "opslab-linear-text/99"},
+        {"format": None},
+        {"blocks": []},
+        {"blocks": [{"analyzer": "eval", "ngrams": [1, 2], "sublinear_tf": True, "terms": 1}]},
+        {"files": {}},
+        {"files": {"../../etc/passwd": {"sha256": "x", "bytes": 1}}},
+        {"intercept": "x"},
+    ],
+)
+def test_a_forged_manifest_is_refused_as_an_artifact_error(copy: Path, changes: dict[str, object]) -> None:
+    forge(copy, **changes)
+    with pytest.raises(ArtifactError):
+        artifact.load(copy)
+
+
+@pytest.mark.parametrize("content", [b"[]", b"nonsense", b"\xff\xfe", b"{" * 5000])
+def test_a_manifest_that_is_none_is_refused(copy: Path, content: bytes) -> None:
+    from hashlib import sha256
+
+    (copy / "manifest.json").write_bytes(content)
+    (copy / "SHA256SUMS").write_text(f"{sha256(content).hexdigest()}  manifest.json\n")
+    with pytest.raises(ArtifactError):
+        artifact.load(copy)
+
+
+def fitted(comments, **steps: object) -> Pipeline:
+    frame = comments.frame.head(200)
+    return Pipeline(list(steps.items())).fit(frame["text"], frame["label"])
+
+
+def union(vectorizer: object) -> FeatureUnion:
+    return FeatureUnion([("word", vectorizer)])
+
+
+@pytest.mark.parametrize(
+    ("vectorizer", "found"),
+    [
+        (TfidfVectorizer(strip_accents="unicode"), "strip_accents='unicode'"),
+        (TfidfVectorizer(stop_words="english"), "stop_words='english'"),
+        (TfidfVectorizer(analyzer="char", ngram_range=(2, 3)), "analyzer='char'"),
+        (TfidfVectorizer(norm="l1"), "norm='l1'"),
+        (CountVectorizer(), "CountVectorizer"),
+    ],
+)
+def test_an_unsupported_pipeline_is_refused_by_name(comments, model, tmp_path: Path, vectorizer, found: str) -> None:
+    odd = replace(model, pipeline=fitted(comments, tfidf=union(vectorizer), model=LogisticRegression()))
+    with pytest.raises(ArtifactError, match=found):
+        artifact.export(odd, tmp_path / "odd")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_pipeline_of_another_shape_is_refused(comments, model, tmp_path: Path) -> None:
+    odd = fitted(comments, tfidf=TfidfVectorizer(), svd=TruncatedSVD(5), model=LogisticRegression())
+    with pytest.raises(ArtifactError, match="the pipeline's steps are"):
+        artifact.export(replace(model, pipeline=odd), tmp_path / "odd")
+
+
+def test_an_export_that_disagrees_with_the_pipeline_is_refused(model, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(artifact.Scorer, "score", lambda self, text: 0.123)
+    with pytest.raises(ArtifactError, match="at most 1e-9 apart"):
+        artifact.export(model, tmp_path / "wrong")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("sublinear", [True, False])
+@pytest.mark.parametrize("ngrams", [(1, 1), (2, 3)])
+def test_other_settings_of_the_supported_shape_are_exact_too(
+    comments, model, tmp_path: Path, sublinear: bool, ngrams: tuple[int, int]
+) -> None:
+    char = TfidfVectorizer(analyzer="char_wb", ngram_range=ngrams, sublinear_tf=sublinear, min_df=2)
+    pipeline = fitted(comments, tfidf=union(char), model=LogisticRegression())
+    exported = artifact.export(replace(model, pipeline=pipeline), tmp_path / "artifact")
+    texts = comments.frame["text"].tail(50).tolist()
+    for text, expected in zip(texts, pipeline.predict_proba(texts)[:, 1], strict=True):
+        assert abs(exported.score(text) - expected) <= 1e-9
+
+
+def test_a_place_that_cannot_be_written(model, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(WorkspaceError, match="writable folder"):
+        artifact.export(model, tmp_path / "file" / "artifact")

@@ -1,0 +1,112 @@
+"""Measures equal scikit-learn's, intervals cover what they promise, missing classes are said."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn import metrics
+
+from mlops_helpers.errors import DataError
+from mlops_helpers.model import evaluation
+
+
+def sample(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    labels = (rng.random(n) < 0.3).astype(int)
+    return labels, 1 / (1 + np.exp(-rng.normal(2 * labels - 1, 1.2)))
+
+
+def test_measures_equal_those_of_scikit_learn() -> None:
+    labels, scores = sample()
+    found = evaluation.evaluate(pd.Series(labels), scores, 0.4)
+    called = scores >= 0.4
+    assert found.accuracy.value == metrics.accuracy_score(labels, called)
+    assert found.spam_caught.value == metrics.recall_score(labels, called)
+    assert found.ham_blocked.value == pytest.approx(1 - metrics.recall_score(labels, called, pos_label=0))
+    assert found.mcc.value == pytest.approx(metrics.matthews_corrcoef(labels, called))
+    assert found.roc_auc.value == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert found.pr_auc.value == pytest.approx(metrics.average_precision_score(labels, scores))
+    assert found.brier.value == pytest.approx(metrics.brier_score_loss(labels, scores))
+    assert (found.n, found.spam) == (400, labels.sum())
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=4, max_size=40).filter(
+        lambda rows: len({label for label, _ in rows}) == 2
+    )
+)
+def test_mcc_and_auc_equal_those_of_scikit_learn_on_anything(rows: list[tuple[bool, float]]) -> None:
+    labels, scores = np.array([int(a) for a, _ in rows]), np.array([b for _, b in rows])
+    found = evaluation.evaluate(pd.Series(labels), scores)
+    assert found.mcc.value == pytest.approx(metrics.matthews_corrcoef(labels, scores >= 0.5))
+    assert found.roc_auc.value == pytest.approx(metrics.roc_auc_score(labels, scores))
+    for estimate in found.estimates().values():
+        assert estimate.low <= estimate.high
+
+
+def test_intervals_cover_the_truth_about_as_often_as_promised() -> None:
+    labels, scores = sample(200_000, seed=99)
+    truth = evaluation.evaluate(pd.Series(labels[:50_000]), scores[:50_000])
+    hits = dict.fromkeys(("accuracy", "mcc", "roc_auc", "pr_auc", "brier"), 0)
+    rounds = 100
+    for i in range(rounds):
+        part = slice(50_000 + i * 400, 50_000 + (i + 1) * 400)
+        found = evaluation.evaluate(pd.Series(labels[part]), scores[part], seed=i).estimates()
+        for name in hits:
+            hits[name] += found[name].low <= truth.estimates()[name].value <= found[name].high
+    # 95 of 100 are expected; below 88 has a chance of about 0.001 for a right interval
+    assert all(88 <= count for count in hits.values()), hits
+    assert any(count < rounds for count in hits.values()), "intervals that always cover are too wide"
+
+
+def test_evaluation_is_seeded_and_shown_as_a_table() -> None:
+    labels, scores = sample()
+    first, again = (evaluation.evaluate(pd.Series(labels), scores, seed=4) for _ in range(2))
+    assert first == again
+    assert list(first.table().columns) == ["value", "low", "high"]
+    assert "(" in str(first.mcc)
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores"),
+    [([1, 1], [0.1, 0.2]), ([0, 1], [0.1]), ([0, 1], [0.1, float("nan")]), ([], [])],
+)
+def test_what_cannot_be_judged_is_refused(labels: list[int], scores: list[float]) -> None:
+    with pytest.raises(DataError, match="accepted: as many finite scores as labels, and both classes"):
+        evaluation.evaluate(pd.Series(labels), np.array(scores))
+
+
+def test_slices_mark_the_rows_they_name(comments) -> None:
+    frame = comments.frame.head(3).assign(text=["HELLO WORLD", "see http://x.example/1", "schön"])
+    masks = evaluation.slices(frame)
+    assert masks["mostly capitals"].tolist() == [True, False, False]
+    assert masks["with a link"].tolist() == [False, True, False]
+    assert (masks["with a link"] != masks["no link"]).all()
+    assert masks["beyond ASCII"].tolist() == [False, False, True]
+    assert sum(mask.sum() for name, mask in masks.items() if name.startswith("group ")) == 3
+
+
+def test_a_slice_without_a_class_has_no_share(comments) -> None:
+    frame = comments.frame.head(4).assign(label=[1, 1, 0, 0])
+    masks = {"spam": frame["label"] == 1, "none": frame["label"] == 5}
+    table = evaluation.by_slice(frame, np.array([0.9, 0.1, 0.9, 0.1]), masks)
+    assert table.loc["spam", ["n", "spam_caught"]].tolist() == [2, 0.5]
+    assert np.isnan(table.loc["spam", "ham_blocked"])
+    assert table.loc["none", "n"] == 0
+
+
+def test_over_time_covers_each_dated_comment_once(comments) -> None:
+    frame = comments.frame.copy()
+    frame.loc[frame.index[:10], "created_at"] = pd.NaT
+    table = evaluation.over_time(frame, np.full(len(frame), 0.6), period="W")
+    assert table["n"].sum() == len(frame) - 10
+    assert (table["spam_caught"].dropna() == 1).all()
+
+
+def test_calibration_of_a_calibrated_score_lies_on_the_diagonal() -> None:
+    rng = np.random.default_rng(1)
+    scores = rng.random(50_000)
+    table = evaluation.calibration(pd.Series((rng.random(50_000) < scores).astype(int)), scores)
+    assert (table["mean_score"] - table["spam_rate"]).abs().max() < 0.03

@@ -1,0 +1,105 @@
+"""Splits are honest, the fit is reproducible, bad arguments are refused."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mlops_helpers.errors import DataError, ParameterError
+from mlops_helpers.model import data, training
+
+
+def test_near_duplicates_share_a_group_and_others_do_not() -> None:
+    texts = pd.Series(
+        [
+            "Check out my new channel, it is great fun",
+            "check out my NEW channel!! it is great fun 7",
+            "I remember this from my childhood",
+            "ok",
+            "OK!",
+            "👍",
+        ]
+    )
+    groups = training.near_duplicate_groups(texts)
+    assert groups[0] == groups[1]
+    assert groups[3] == groups[4]
+    assert len(set(groups)) == 4
+
+
+def test_near_duplication_is_transitive() -> None:
+    long = "one two three four five six seven eight nine ten "
+    texts = pd.Series([long + "a" * 5, long + "a" * 5 + "b" * 5, long + "b" * 5 + "c" * 2])
+    assert len(set(training.near_duplicate_groups(texts, 0.7))) == 1
+
+
+@pytest.mark.parametrize("similarity", [0, -1, 1.5])
+def test_a_similarity_out_of_range_is_refused(similarity: float) -> None:
+    with pytest.raises(ParameterError, match=r"accepted: above 0, at most 1"):
+        training.near_duplicate_groups(pd.Series(["a"]), similarity)
+
+
+def test_the_honest_split_keeps_near_duplicates_apart_and_the_plain_one_does_not(comments) -> None:
+    copies = comments.frame.head(200).assign(text=lambda f: f["text"] + "!", comment_id=lambda f: f["comment_id"] + "x")
+    frame = pd.concat([comments.frame, copies], ignore_index=True)
+    groups = pd.Series(training.near_duplicate_groups(frame["text"]), index=frame["comment_id"])
+
+    def shared(train: pd.DataFrame, test: pd.DataFrame) -> int:
+        assert len(train) + len(test) == len(frame)
+        assert not set(train["comment_id"]) & set(test["comment_id"])
+        return len(set(groups[train["comment_id"]]) & set(groups[test["comment_id"]]))
+
+    assert shared(*training.split_random(frame)) == 0
+    assert shared(*training.split_random(frame, keep_apart=False)) > 20
+
+
+def test_splits_follow_the_seed(comments) -> None:
+    first, again, other = (training.split_random(comments.frame, seed=seed)[1].index for seed in (1, 1, 2))
+    assert first.equals(again)
+    assert not first.equals(other)
+
+
+def test_the_split_in_time_has_no_future_in_train(comments) -> None:
+    train, test = training.split_at_time(comments.frame, "2026-01-20")
+    assert train["created_at"].max() < pd.Timestamp("2026-01-20", tz="UTC") <= test["created_at"].min()
+    with pytest.raises(DataError, match="the test side holds no comments"):
+        training.split_at_time(comments.frame, "2036-01-01")
+
+
+def test_the_split_by_row_follows_the_source(comments) -> None:
+    train, test = training.split_at_row(comments.frame, 600)
+    assert (len(train), len(test)) == (600, 400)
+    assert train["row"].max() == 599
+
+
+def test_each_group_is_left_out_once(comments) -> None:
+    folds = list(training.leave_one_group_out(comments.frame))
+    assert [group for group, _, _ in folds] == sorted(comments.frame["group"].unique())
+    for group, train, test in folds:
+        assert group not in set(train["group"])
+        assert set(test["group"]) == {group}
+    with pytest.raises(DataError, match="at least two groups"):
+        next(training.leave_one_group_out(comments.frame.assign(group="one")))
+
+
+def test_the_same_comments_give_the_same_weights_in_any_run(comments, model) -> None:
+    again = training.train(comments.frame, comments.sha256)
+    assert (again.pipeline["model"].coef_ == model.pipeline["model"].coef_).all()
+    assert again.code_version == model.code_version == training.code_version()
+
+
+def test_a_model_scores_in_the_order_of_its_texts(comments, model) -> None:
+    scores = model.scores(comments.frame["text"])
+    assert scores.shape == (1000,)
+    assert np.isclose(scores[7], model.scores(comments.frame["text"].iloc[[7]])[0], atol=1e-12)
+    assert (scores[comments.frame["label"] == 1].mean()) > 0.8
+
+
+@pytest.mark.parametrize("threshold", [0, 1, -0.1, float("nan")])
+def test_a_threshold_out_of_range_is_refused(comments, threshold: float) -> None:
+    with pytest.raises(ParameterError, match="threshold is"):
+        training.train(comments.frame, "x", threshold=threshold)
+
+
+def test_one_class_cannot_be_trained(comments) -> None:
+    ham = comments.frame[comments.frame["label"] == 0]
+    with pytest.raises(DataError, match="training needs spam and ham"):
+        training.train(ham, data.content_hash(ham))
