@@ -44,9 +44,14 @@ def main() -> bool:
     small.mkdir(parents=True)
     for seed in range(8):
         _generate(small / f"{seed:02}_fit.ipynb", seed)
-    notebooks.refresh([small])
+    # Copies, refreshed: a chapter whose stored outputs are not up to date is the tests' business.
+    chapters = folder / "chapters"
+    shutil.copytree(project_root() / "notebooks", chapters, ignore=shutil.ignore_patterns(".*"))
+    for done in notebooks.refresh([small, chapters]):
+        if done.error is not None:
+            raise done.error
     figures = _runners("8 small ML notebooks", small, folder, SMALL_ROUNDS)
-    figures += _runners("the chapters", project_root() / "notebooks", folder, CHAPTER_ROUNDS)
+    figures += _runners("the chapters", chapters, folder, CHAPTER_ROUNDS)
     return report("notebooks", figures + _starts())
 
 

@@ -33,6 +33,7 @@ COMMANDS = {
     "run": Command("execute notebooks and compare their check cells", "mlops_helpers.teach.commands:run"),
     "check": Command("check the structure of notebooks", "mlops_helpers.teach.commands:check"),
     "refresh": Command("execute notebooks and store their check outputs", "mlops_helpers.teach.commands:refresh"),
+    "data": Command("load comments and report what is wrong with them", "mlops_helpers.model.commands:data"),
     "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
 }
 

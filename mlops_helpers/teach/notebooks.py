@@ -196,8 +196,7 @@ def refresh(
     Refreshing twice gives the same bytes. Each notebook has a fresh workspace, also where ``OPSLAB_WORKSPACE``
     is set: what is stored depends on no leftovers.
 
-    Raises ``NotebookError`` for a path without notebooks and ``WorkspaceError`` when a file cannot be
-    written.
+    Raises ``NotebookError`` for a path without notebooks, ``WorkspaceError`` for a file that cannot be written.
     """
     observer = observer or Silence()
     loaded = [(path, _read(path)) for path in documents.select(paths)]
@@ -225,8 +224,7 @@ def _refreshed(finished: Finished) -> "NotebookNode":
             cell.metadata.pop(transient, None)
         if cell.cell_type != "code":
             continue
-        number += 1
-        asked = marks(cell)
+        number, asked = number + 1, marks(cell)
         keep = asked["check"] and not asked["skip"]
         cell.outputs = [_stable(output, number) for output in fresh.outputs] if keep else []
         cell.execution_count = number if keep else None
