@@ -121,7 +121,8 @@ def test_nothing_tracked_is_large_or_names_this_machine() -> None:
 
 
 def run_setup(prelude: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    code = f"import runpy, sys; {prelude}; sys.argv = ['setup.py', 'env']; runpy.run_path('.ci/setup.py', run_name='__main__')"
+    run = "sys.argv = ['setup.py', 'env']; runpy.run_path('.ci/setup.py', run_name='__main__')"
+    code = f"import runpy, sys; {prelude}; {run}"
     return subprocess.run([sys.executable, "-c", code], cwd=cwd, capture_output=True, text=True, timeout=60)
 
 

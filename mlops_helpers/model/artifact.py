@@ -151,8 +151,8 @@ def export(model: "TrainedModel", folder: Path) -> Artifact:
         for text, expected in zip(_PROBES, pipeline.predict_proba(_PROBES)[:, 1], strict=True):
             if abs(scorer.score(text) - expected) > 1e-9:
                 raise ArtifactError(
-                    f"the artifact scores {text!r} {scorer.score(text)!r}, the pipeline {expected!r}; accepted: at most "
-                    "1e-9 apart. This is a defect of the export: nothing was written"
+                    f"the artifact scores {text!r} {scorer.score(text)!r}, the pipeline {expected!r}; accepted: at "
+                    "most 1e-9 apart. This is a defect of the export: nothing was written"
                 )
     return load(folder)
 

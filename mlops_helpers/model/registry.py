@@ -10,7 +10,6 @@ import logging
 import os
 import pickle
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +23,8 @@ import pandas as pd
 
 from mlops_helpers.errors import RegistryError, TamperedArtifactError
 from mlops_helpers.model import artifact as artifacts
-from mlops_helpers.workspace import atomic_file, cache, project_root, workspace
+from mlops_helpers.model.provenance import git_commit, pinned_requirements
+from mlops_helpers.workspace import atomic_file, cache, workspace
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -33,29 +33,10 @@ if TYPE_CHECKING:
     from mlops_helpers.model.evaluation import Evaluation
     from mlops_helpers.model.training import TrainedModel
 
-__all__ = ["MODEL_NAME", "Registry", "Version", "git_commit", "pinned_requirements"]
+__all__ = ["MODEL_NAME", "Registry", "Version"]
 
 MODEL_NAME = "spam-filter"
 _PICKLE = "model.pkl"
-
-
-def git_commit() -> str:
-    """Return the checkout's commit, with ``+changes`` when files differ from it; ``none`` outside a repository."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(
-            ["git", *words], cwd=project_root(), capture_output=True, text=True, check=True, timeout=20
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "HEAD") + ("+changes" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):  # no git, no repository, or not ours to read
-        return "none"
-
-
-def pinned_requirements() -> list[str]:
-    """Return the requirements of the pipeline at the installed versions; MLflow would search for them for seconds."""
-    return [f"{name}=={version(name)}" for name in ("numpy", "scikit-learn", "scipy")]
 
 
 def _sqlite(path: Path) -> str:
@@ -97,6 +78,8 @@ class Registry:
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when mlflow is imported
         import mlflow
         import mlflow.sklearn
+        import mlflow.store.model_registry.sqlalchemy_store  # the first client of a local store loads these two;
+        import mlflow.store.tracking.sqlalchemy_store  # named here, they are seen by what loads libraries ahead
 
         return mlflow
 

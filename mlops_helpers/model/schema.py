@@ -5,9 +5,6 @@ damaged on export, an order that is not random. The raw schema finds them all in
 each and reports; the clean schema is the contract of everything downstream.
 """
 
-import html
-import re
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -16,43 +13,16 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from mlops_helpers.errors import DataError
+from mlops_helpers.model.text import ENTITY, INVISIBLE, MARKUP, duplicate_key, repair
 
 if TYPE_CHECKING:  # pandera is heavy: imported where it is used
     from pandera.pandas import DataFrameSchema
 
-__all__ = ["COLUMNS", "TRAPS", "QualityReport", "Trap", "clean", "duplicate_key", "validate"]
+__all__ = ["COLUMNS", "TRAPS", "QualityReport", "Trap", "clean", "validate"]
 
 COLUMNS = ("comment_id", "text", "label", "created_at", "group", "row")
 """Columns of clean comments: opaque id (str), text (str), label (1 spam, 0 ham), creation time (UTC or missing),
 group (the video, topic or collection it belongs to, str), row (position in the source, 0-based int)."""
-
-_ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]+|#\d+|#[xX][0-9a-fA-F]+);")
-# a known tag whose attributes have values: "a <b then c> d" and "<3" are what somebody wrote
-_MARKUP = re.compile(
-    r"</?(?:a|b|blockquote|br|code|div|em|font|h[1-6]|hr|i|iframe|img|li|ol|p|pre|s|script|span|strong|style|sub|sup"
-    r"|table|td|th|tr|u|ul)(?:\s+[\w:-]+\s*=\s*(?:\"[^\"]*\"|'[^']*'|[^\s\"'<>]+))*\s*/?>",
-    re.IGNORECASE,
-)
-_INVISIBLE = "\ufeff\u200b\u2060"
-_NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
-
-
-def _repair(text: str) -> str:
-    """Undo export damage: tags first, since an escaped tag is text that somebody wrote."""
-    return html.unescape(_MARKUP.sub(" ", text)).strip().strip(_INVISIBLE).strip()
-
-
-def duplicate_key(texts: pd.Series) -> pd.Series:
-    """Return what is left of each text when case, width, entities, tags and punctuation are ignored.
-
-    Two comments with one key are the same comment to a reader. Text without letters or digits is its own key.
-    """
-
-    def key(text: str) -> str:
-        bare = unicodedata.normalize("NFKC", _repair(text)).casefold()
-        return _NOT_ALPHANUMERIC.sub("", bare) or text
-
-    return texts.map(key)
 
 
 def _ordered(frame: pd.DataFrame) -> pd.Series:
@@ -88,7 +58,7 @@ class Trap:
 
 
 TRAPS = (
-    Trap("empty text", "dropped", "nothing to classify", lambda f: f["text"].map(_repair).eq("")),
+    Trap("empty text", "dropped", "nothing to classify", lambda f: f["text"].map(repair).eq("")),
     Trap(
         "missing date",
         "refused as a feature",
@@ -106,19 +76,19 @@ TRAPS = (
         "invisible end",
         "repaired",
         "a byte order mark that no reader sees is a term to a model",
-        lambda f: f["text"].str.endswith(tuple(_INVISIBLE)),
+        lambda f: f["text"].str.endswith(tuple(INVISIBLE)),
     ),
     Trap(
         "HTML entities",
         "repaired",
         "text is escaped when it is shown, not when it is stored",
-        lambda f: f["text"].str.contains(_ENTITY),
+        lambda f: f["text"].str.contains(ENTITY),
     ),
     Trap(
         "HTML tags",
         "repaired",
         "tags come from the page, not from the writer",
-        lambda f: f["text"].str.contains(_MARKUP),
+        lambda f: f["text"].str.contains(MARKUP),
     ),
     Trap(
         "duplicate text",
@@ -262,7 +232,7 @@ def clean(
     occurrence = raw.groupby("raw_id").cumcount()
     names = raw["raw_id"] + "\x1f" + occurrence.astype(str)
     ids = names.map(lambda name: blake2b(f"{source}\x1f{name}".encode(), digest_size=10).hexdigest())
-    repaired = raw.assign(comment_id=ids, text=raw["text"].map(_repair), row=range(len(raw)))
+    repaired = raw.assign(comment_id=ids, text=raw["text"].map(repair), row=range(len(raw)))
     kept = repaired[repaired["text"].ne("")].sort_values("comment_id").reset_index(drop=True)
     result = validate(kept, source)
     return result, QualityReport(table=table, rows_in=len(raw), rows_out=len(result))

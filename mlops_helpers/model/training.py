@@ -1,11 +1,7 @@
 """The spam model: how comments are split, which pipeline is fitted, and what identifies the result."""
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import version
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,12 +11,12 @@ from sklearn.model_selection import GroupShuffleSplit, LeaveOneGroupOut, train_t
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from mlops_helpers.errors import DataError, ParameterError
-from mlops_helpers.model.schema import duplicate_key
+from mlops_helpers.model.provenance import code_version
+from mlops_helpers.model.text import duplicate_key
 
 __all__ = [
     "SMS_PAPER_TRAIN_ROWS",
     "TrainedModel",
-    "code_version",
     "leave_one_group_out",
     "make_pipeline",
     "near_duplicate_groups",
@@ -60,7 +56,7 @@ def near_duplicate_groups(texts: pd.Series, similarity: float = 0.8) -> np.ndarr
     """Return a group number for each text, so that near-duplicates share one.
 
     Two texts are near-duplicates when the cosine of their character-trigram counts, taken after
-    :func:`~mlops_helpers.model.schema.duplicate_key`, is at least ``similarity`` (0 to 1]; groups are the connected
+    :func:`~mlops_helpers.model.text.duplicate_key`, is at least ``similarity`` (0 to 1]; groups are the connected
     components of that relation. Takes memory for all pairs that are alike: meant for up to some 20,000 texts.
     """
     from scipy.sparse.csgraph import connected_components
@@ -126,15 +122,6 @@ def _both_classes(train: pd.DataFrame, test: pd.DataFrame) -> Split:
             found = ", ".join(f"{n} of class {label}" for label, n in counts.items()) or "no comments"
             raise DataError(f"the {side} side holds {found}; both sides need spam and ham: choose another split")
     return train, test
-
-
-@cache
-def code_version() -> str:
-    """Return a hash of everything but data that decides a model: this room's code and the versions it computes with."""
-    here = Path(__file__).parent
-    parts = [(here / name).read_bytes() for name in ("schema.py", "training.py", "artifact.py")]
-    parts += [f"{name}=={version(name)}".encode() for name in ("numpy", "scipy", "scikit-learn")]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import functools
 import json
 import logging
 import os
+import re
 import urllib.parse
 import warnings
 from datetime import UTC, datetime
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from nbformat import NotebookNode
 
 __all__ = ["write_index", "write_notebook"]
+
+#: nbconvert's pages load libraries for formulas and old widgets from the network; ours are read without one.
+FOREIGN_SCRIPT = re.compile(r'<script\s[^>]*src="https?://[^"]*"[^>]*>\s*</script>')
 
 INDEX = """\
 <!DOCTYPE html>
@@ -117,6 +121,7 @@ def write_notebook(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about ids and alternative texts: opslab check's matter
         html, _ = _exporter().from_notebook_node(executed, {"metadata": {"name": result.title}})
+        html = FOREIGN_SCRIPT.sub("", html)
     with atomic_file(page) as stage:
         stage.write_text(html, encoding="utf-8")
     return dataclasses.replace(result, executed=copy, page=page)

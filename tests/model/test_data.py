@@ -87,7 +87,7 @@ def test_the_content_hash_is_of_content_not_of_order(comments) -> None:
 
 
 def test_an_unknown_source_names_those_that_are_accepted() -> None:
-    with pytest.raises(DataError, match="'facebook'; accepted: simulated, youtube, sms, or the path of a .csv file"):
+    with pytest.raises(DataError, match=r"'facebook'; accepted: simulated, youtube, sms, or the path of a .csv file"):
         data.load("facebook")
 
 
@@ -100,7 +100,7 @@ def test_a_folder_without_the_archive(corpus: bytes, tmp_path: Path, monkeypatch
 def test_an_archive_with_another_hash(corpus: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLOPS_DATA_DIR", str(tmp_path))
     (tmp_path / data.CORPORA["youtube"].file_name).write_bytes(corpus + b"x")
-    with pytest.raises(DownloadError, match="its SHA-256 is [0-9a-f]{64}, pinned is"):
+    with pytest.raises(DownloadError, match=r"its SHA-256 is [0-9a-f]{64}, pinned is"):
         data.load("youtube")
 
 
@@ -190,7 +190,7 @@ def test_a_bad_csv_is_refused_with_the_reason(case: str, tmp_path: Path, workspa
 
 
 def test_a_csv_that_is_not_there_or_not_text(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read as CSV.*Accepted: UTF-8 CSV with a header"):
+    with pytest.raises(DataError, match=r"cannot be read as CSV.*Accepted: UTF-8 CSV with a header"):
         data.load(tmp_path / "none.csv")
     (tmp_path / "latin.csv").write_bytes("text,label\ncafé,1\nb,0\n".encode("latin-1"))
     with pytest.raises(DataError, match="cannot be read as CSV"):

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mlops_helpers.errors import RegistryError, TamperedArtifactError
-from mlops_helpers.model import evaluation, registry, training
+from mlops_helpers.model import evaluation, provenance, registry, training
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def test_a_version_carries_its_identity(store, comments, model, judged) -> None:
     version = store.register(model, judged, note="first")
     assert version.number == 1
     assert version.tags["data_sha256"] == comments.sha256
-    assert version.tags["code_version"] == training.code_version()
+    assert version.tags["code_version"] == provenance.code_version()
     assert version.tags["threshold"] == "0.5"
     assert version.metrics["mcc"] == pytest.approx(judged.mcc.value)
     run = store.client.get_run(version.run_id)
@@ -133,4 +133,4 @@ def test_reopening_keeps_everything(store, model, judged) -> None:
 
 def test_the_commit_is_none_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert registry.git_commit() == "none"
+    assert provenance.git_commit() == "none"

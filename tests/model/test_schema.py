@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mlops_helpers.errors import DataError
-from mlops_helpers.model import schema
+from mlops_helpers.model import schema, text
 
 
 def raw(n: int = 40) -> pd.DataFrame:
@@ -163,6 +163,6 @@ def test_validate_names_missing_columns(comments) -> None:
 
 def test_the_duplicate_key_ignores_what_a_reader_does_not_see() -> None:
     texts = pd.Series(["Check &amp; WIN!!", "check win", "ＣＨＥＣＫ <b>win</b>\ufeff", "check wins", "!!!", "???"])
-    keys = schema.duplicate_key(texts)
+    keys = text.duplicate_key(texts)
     assert keys[:3].nunique() == 1
     assert keys[3:].nunique() == 3

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mlops_helpers.errors import DataError, ParameterError
-from mlops_helpers.model import data, training
+from mlops_helpers.model import data, provenance, training
 
 
 def test_near_duplicates_share_a_group_and_others_do_not() -> None:
@@ -83,7 +83,7 @@ def test_each_group_is_left_out_once(comments) -> None:
 def test_the_same_comments_give_the_same_weights_in_any_run(comments, model) -> None:
     again = training.train(comments.frame, comments.sha256)
     assert (again.pipeline["model"].coef_ == model.pipeline["model"].coef_).all()
-    assert again.code_version == model.code_version == training.code_version()
+    assert again.code_version == model.code_version == provenance.code_version()
 
 
 def test_a_model_scores_in_the_order_of_its_texts(comments, model) -> None:
