@@ -54,7 +54,8 @@ def uv_requirement(folder: Path) -> Path:
 def install(python: Path) -> None:
     """Install the locked packages and the project itself into the environment of ``python``."""
     pip = [str(python), "-m", "pip", "--disable-pip-version-check"]
-    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""}  # without bytecode every import pays again
+    # without bytecode every import pays again; certificates are the system's, as for every other program
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "UV_SYSTEM_CERTS": "1", "UV_NATIVE_TLS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment}
     uv = str(uv_requirement(python.parent.parent))
     print("set-up: installing the packages of requirements.lock (about 1.3 GB)", file=sys.stderr, flush=True)

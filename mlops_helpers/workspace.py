@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlops_helpers.errors import WorkspaceError
 
-__all__ = ["atomic_file", "atomic_folder", "cache", "project_root", "workspace"]
+__all__ = ["atomic_file", "atomic_folder", "cache", "project_root", "workspace", "writable_folder"]
 
 
 def project_root() -> Path:
@@ -47,20 +47,27 @@ def cache(*parts: str) -> Path:
 
 def _writable(variable: str, default: str, parts: tuple[str, ...]) -> Path:
     root = Path(os.environ.get(variable) or project_root() / "build" / default)
-    folder = root.joinpath(*parts)
+    return writable_folder(root.joinpath(*parts), f"export {variable}=FOLDER")
+
+
+def writable_folder(folder: Path, remedy: str) -> Path:
+    """Make a folder if it is missing, see that files can be made in it, and return it resolved.
+
+    Raises ``WorkspaceError`` otherwise; ``remedy`` is the command that would name another folder.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):  # os.access is no answer: root, ACLs, read-only mounts
             pass
     except OSError as error:
-        raise _not_writable(folder, error, variable) from error
+        raise _not_writable(folder, error, remedy) from error
     return folder.resolve()
 
 
-def _not_writable(path: Path, error: OSError, variable: str = "OPSLAB_WORKSPACE") -> WorkspaceError:
+def _not_writable(path: Path, error: OSError, remedy: str = "export OPSLAB_WORKSPACE=FOLDER") -> WorkspaceError:
     return WorkspaceError(
         f"cannot write to {path}: {error.strerror or error}. "
-        f"A writable folder with free space is needed; name one: export {variable}=FOLDER"
+        f"A writable folder with free space is needed; name one: {remedy}"
     )
 
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_helpers.errors import NotebookError, WorkspaceError
+from mlops_helpers.errors import NotebookError
 from mlops_helpers.teach import documents, parameters
 from mlops_helpers.teach.batch import Batch, Finished, Job
 from mlops_helpers.teach.documents import Document
 from mlops_helpers.teach.parameters import Assignment
 from mlops_helpers.teach.results import NotebookResult, Observer, Report, Silence
-from mlops_helpers.workspace import project_root
+from mlops_helpers.workspace import project_root, writable_folder
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -64,11 +64,11 @@ def run(
     layout = _layout([path for path, _ in loaded])
     before = _forget_previous(out)
     shared = os.environ.get("OPSLAB_WORKSPACE")
-    todo = []
+    todo, remedy = [], "export OPSLAB_WORKSPACE=FOLDER" if shared else "opslab run --out FOLDER"
     for document, values in zip(good, assignments, strict=True):
         own = out / "workspaces" / layout[document.path]
         shutil.rmtree(own, ignore_errors=True)
-        todo.append(Job(document, values, _made(Path(shared).resolve() if shared else own)))
+        todo.append(Job(document, values, writable_folder(Path(shared) if shared else own, remedy)))
     todo.sort(key=lambda job: -before.get(str(job.document.path), 0.0))  # the longest first: all end soonest
     results: dict[Path, NotebookResult] = {}
     for path, problem in loaded:
@@ -97,16 +97,6 @@ def _read(path: Path) -> Document | NotebookError:
         return documents.read(path)
     except NotebookError as error:
         return error
-
-
-def _made(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise WorkspaceError(
-            f"cannot make {folder}: {error.strerror}. A writable folder is needed; name one: opslab run --out FOLDER"
-        ) from error
-    return folder
 
 
 def _layout(paths: list[Path]) -> dict[Path, Path]:
@@ -203,7 +193,10 @@ def refresh(
     done = {path: Refreshed(path, False, error) for path, error in loaded if isinstance(error, NotebookError)}
     with tempfile.TemporaryDirectory(prefix="opslab-") as scratch:
         good = [document for _, document in loaded if isinstance(document, Document)]
-        todo = [Job(document, Assignment({}, ()), _made(Path(scratch) / str(i))) for i, document in enumerate(good)]
+        todo = [
+            Job(document, Assignment({}, ()), writable_folder(Path(scratch) / str(i), "export TMPDIR=FOLDER"))
+            for i, document in enumerate(good)
+        ]
         with Batch(todo, at_a_time=jobs, timeout=timeout, plain=plain_kernels) as batch:
             for finished in batch.finished(observer):
                 path = finished.job.document.path
