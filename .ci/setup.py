@@ -4,6 +4,7 @@ Everything is installed from requirements.lock, by hash. uv does it when it can 
 faster than pip; pip otherwise. ``FOLDER/.ready`` is written last: an interrupted set-up is taken up again.
 """
 
+import json
 import os
 import re
 import shutil
@@ -84,6 +85,14 @@ def install(python: Path) -> None:
         fail("the project itself could not be installed (pip says why above)")
 
 
+def quiet_lab(target: Path) -> None:
+    """Let JupyterLab neither ask for news nor look for updates: nothing that is done here is told to others."""
+    settings = target / "share" / "jupyter" / "lab" / "settings"
+    settings.mkdir(parents=True, exist_ok=True)
+    news = {"@jupyterlab/apputils-extension:notification": {"checkForUpdates": False, "fetchNews": "false"}}
+    (settings / "overrides.json").write_text(json.dumps(news) + "\n", encoding="utf-8")
+
+
 def main(folder: str = ".venv") -> None:
     """Set up the environment in ``folder`` and mark it as ready."""
     check_python()
@@ -94,6 +103,7 @@ def main(folder: str = ".venv") -> None:
         if not run(sys.executable, "-m", "venv", "--clear", str(target), stdout=subprocess.DEVNULL):
             fail(f"no virtual environment could be made in {target}; next: apt-get install python3-venv, or free space")
     install(python)
+    quiet_lab(target)
     (target / ".ready").write_text("made by .ci/setup.py\n", encoding="utf-8")
 
 

@@ -200,7 +200,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, encoding="utf-8", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser, empty-file and decoding errors are ValueErrors
-        raise DataError(f"{path} cannot be read as CSV: {error}. {accepted}") from error
+        raise DataError(f"{path.absolute()} cannot be read as CSV: {error}. {accepted}") from error
     missing = [column for column in ("text", "label") if column not in table]
     if missing:
         raise DataError(f"{path} has no column {' and '.join(missing)}, only {', '.join(table.columns)}. {accepted}")

@@ -125,7 +125,7 @@ class Registry:
                 mlflow.log_params({**model.hyperparameters, "threshold": model.threshold})
                 mlflow.log_metrics({name: estimate.value for name, estimate in evaluation.estimates().items()})
                 mlflow.log_artifacts(str(exported.folder), "artifact")
-                with _quiet("mlflow.sklearn"):  # it warns of pickle, which is why pipeline() checks the hash
+                with _quiet("mlflow"):  # it warns of pickle, which is why pipeline() checks the hash
                     logged = mlflow.sklearn.log_model(
                         model.pipeline,
                         name="pipeline",

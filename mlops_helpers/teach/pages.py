@@ -26,6 +26,14 @@ __all__ = ["write_index", "write_notebook"]
 #: nbconvert's pages load libraries for formulas and old widgets from the network; ours are read without one.
 FOREIGN_SCRIPT = re.compile(r'<script\s[^>]*src="https?://[^"]*"[^>]*>\s*</script>')
 
+LOCAL_NOTEBOOK = re.compile(r'href="(?![a-z]+:)([^"#]+\.ipynb)"')
+BODY = re.compile(r"<body[^>]*>")
+#: Lines of prose that the eye can follow, and tables of text that scroll rather than wrap.
+READABLE = """<style>
+.jp-MarkdownOutput { max-width: 60rem; }
+.jp-OutputArea-output pre { white-space: pre; overflow-x: auto; }
+</style>"""
+
 INDEX = """\
 <!DOCTYPE html>
 <html lang="en">
@@ -121,10 +129,26 @@ def write_notebook(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about ids and alternative texts: opslab check's matter
         html, _ = _exporter().from_notebook_node(executed, {"metadata": {"name": result.title}})
-        html = FOREIGN_SCRIPT.sub("", html)
+    html = _linked(FOREIGN_SCRIPT.sub("", html), result.path, page, out, layout)
     with atomic_file(page) as stage:
         stage.write_text(html, encoding="utf-8")
     return dataclasses.replace(result, executed=copy, page=page)
+
+
+def _linked(html: str, notebook: Path, page: Path, out: Path, layout: dict[Path, Path]) -> str:
+    """Lead links between notebooks to their pages, or to their files where this run made no page; and home."""
+    pages = {path.resolve(): Path(f"{out / stem}.html") for path, stem in layout.items()}
+
+    def link(match: re.Match[str]) -> str:
+        target = (notebook.parent / urllib.parse.unquote(match[1])).resolve()
+        there = os.path.relpath(pages.get(target, target), page.parent)
+        return f'href="{urllib.parse.quote(Path(there).as_posix())}"'
+
+    home = urllib.parse.quote(Path(os.path.relpath(out / "index.html", page.parent)).as_posix())
+    nav = f'<nav style="padding: 1rem"><a href="{home}">All notebooks of this run</a></nav>'
+    html = LOCAL_NOTEBOOK.sub(link, html)
+    html = BODY.sub(lambda match: match[0] + nav, html, count=1)
+    return html.replace("</head>", f"{READABLE}</head>", 1)
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -292,3 +293,17 @@ def test_running_changes_neither_environment_nor_folder(save, cells, out):
     before = dict(os.environ), Path.cwd()
     run([save("nb", cells.code("1"), cells.code("2"))], out=out)
     assert (dict(os.environ), Path.cwd()) == before
+
+
+def test_pages_need_no_network_and_link_to_each_other(save, cells, out) -> None:
+    text = "[next](02_b.ipynb), [other](../elsewhere/03_c.ipynb), [web](https://x.example/04_d.ipynb)"
+    first = save("01_a", cells.markdown(text), cells.code("print(1)"))
+    second = save("02_b", cells.code("print(2)"))
+    assert run([first, second], out=out).passed
+    page = (out / "01_a.html").read_text()
+    assert not re.findall(r'(?:src|href)="https?://[^"]*"', page.replace('href="https://x.example/04_d.ipynb"', ""))
+    assert 'href="02_b.html"' in page
+    assert 'href="index.html"' in page
+    assert 'href="https://x.example/04_d.ipynb"' in page
+    (other,) = re.findall(r'href="([^"]*03_c.ipynb)"', page)
+    assert (out / other).resolve() == (first.parent / "../elsewhere/03_c.ipynb").resolve()

@@ -1,0 +1,68 @@
+"""The chapters with other parameters than their defaults: real comments, a file of one's own, other seeds."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+from mlops_helpers.teach import notebooks
+
+CHAPTERS = Path(__file__).resolve().parent.parent / "notebooks"
+TRAIN = CHAPTERS / "01_train_a_spam_filter.ipynb"
+
+
+def printed(executed: Path, cell_id: str) -> str:
+    cells = json.loads(executed.read_text(encoding="utf-8"))["cells"]
+    (cell,) = [cell for cell in cells if cell["id"] == cell_id]
+    parts = [out.get("text") or out.get("data", {}).get("text/plain", []) for out in cell["outputs"]]
+    return "".join("".join(part) for part in parts)
+
+
+def ran(path: Path, given: dict[str, object], out: Path) -> Path:
+    (result,) = notebooks.run([path], given, out=out).results
+    assert result.status == "passed", result.explain()
+    assert result.executed is not None
+    assert '"name": "stderr"' not in result.executed.read_text(encoding="utf-8")
+    return result.executed
+
+
+@pytest.mark.engine("data")
+@pytest.mark.parametrize(
+    ("source", "cell", "said"),
+    [
+        ("youtube", "load", "1,956 comments"),
+        ("youtube", "time-split", "train on 271 early comments, test on 1,440 late ones"),
+        ("sms", "time-split", "train on 1,674 early comments, test on 3,900 late ones"),
+    ],
+)
+def test_chapter_01_on_real_comments(source: str, cell: str, said: str, real_runs, tmp_path_factory) -> None:
+    if source not in real_runs:
+        real_runs[source] = ran(TRAIN, {"source": source}, tmp_path_factory.mktemp(source))
+    assert said in printed(real_runs[source], cell)
+
+
+@pytest.fixture(scope="module")
+def real_runs() -> dict[str, Path]:
+    """Executed copies by source: each is made once."""
+    return {}
+
+
+@pytest.mark.parametrize("columns", [("text", "label"), ("text", "label", "created_at", "group")], ids=len)
+def test_chapter_01_on_a_file_of_ones_own(columns: tuple[str, ...], comments, tmp_path: Path) -> None:
+    path = tmp_path / "my comments.csv"
+    comments.frame.to_csv(path, columns=list(columns), index=False, quoting=csv.QUOTE_ALL)
+    executed = ran(TRAIN, {"source": str(path)}, tmp_path / "out")
+    assert "1,000 comments" in printed(executed, "load")
+    assert ("One group" in printed(executed, "strangers")) is (len(columns) == 2)
+
+
+@pytest.mark.parametrize("given", [{"target": 0.99, "seed": 3}, {"target": 0.9, "release_hour": 18}], ids=str)
+def test_chapter_00_with_other_objectives(given: dict[str, object], tmp_path: Path) -> None:
+    executed = ran(CHAPTERS / "00_start_here.ipynb", given, tmp_path / "out")
+    assert "hours served by the candidate: [" in printed(executed, "day-check")
+
+
+def test_chapter_02_with_three_candidates(tmp_path: Path) -> None:
+    executed = ran(CHAPTERS / "02_track_and_register.ipynb", {"strengths": [1.0, 3.0, 10.0]}, tmp_path / "out")
+    assert "runs found: True" in printed(executed, "search-check")
