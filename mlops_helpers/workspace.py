@@ -86,15 +86,23 @@ def atomic_file(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield an empty temporary folder; it becomes ``path`` (replacing a folder there) on success, else vanishes.
 
+    Killed between the two renames of a replacement, it leaves no folder at ``path``, but never a mixture.
+
     Raises ``WorkspaceError`` when the parent folder cannot be written or the disk is full.
     """
     with _staged(path) as stage:
         fresh = stage / path.name
         fresh.mkdir()
         yield fresh
-        if path.exists():
-            path.rename(stage / "replaced")
-        fresh.rename(path)
+        old = stage / "replaced"
+        try:
+            if path.exists():
+                path.rename(old)
+            fresh.rename(path)
+        except BaseException:  # an interrupt between the two, too, must leave one of them
+            if old.exists() and not path.exists():
+                old.rename(path)
+            raise
 
 
 @contextmanager
@@ -107,7 +115,7 @@ def _staged(path: Path) -> Iterator[Path]:
     try:
         yield stage
     except OSError as error:
-        if error.filename is None or str(stage) in str(error.filename):
+        if error.filename is None or str(stage) in f"{error.filename}\n{error.filename2}":
             raise _not_writable(path.parent, error) from error
         raise
     finally:

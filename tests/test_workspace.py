@@ -66,6 +66,25 @@ def test_a_folder_replaces_another_whole_or_not_at_all(tmp_path: Path) -> None:
     assert contents(tmp_path) == ["folder", "folder/new"]
 
 
+@pytest.mark.parametrize("rename", [1, 2])
+def test_an_interrupt_while_a_folder_is_exchanged_keeps_the_old_one(tmp_path: Path, monkeypatch, rename: int) -> None:
+    target = tmp_path / "folder"
+    with ws.atomic_folder(target) as folder:
+        (folder / "old").touch()
+    original, calls = Path.rename, []
+
+    def interrupted(self: Path, to: Path) -> Path:
+        calls.append(to)
+        if len(calls) == rename:
+            raise KeyboardInterrupt
+        return original(self, to)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), ws.atomic_folder(target) as folder:
+        (folder / "new").touch()
+    assert contents(tmp_path) == ["folder", "folder/old"]
+
+
 def test_another_error_of_the_system_keeps_its_meaning(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="elsewhere"), ws.atomic_file(tmp_path / "file"):
         (tmp_path / "elsewhere").read_text()

@@ -7,12 +7,13 @@ An artifact is a folder::
     weights.f64     little-endian float64: for each block all idf, then all coefficients
     SHA256SUMS      for ``sha256sum --check``; the artifact's hash is that of manifest.json
 
-Loading needs the standard library alone and refuses any byte that the hashes do not name. Scores are those of the
-pipeline, to within 1e-9.
+Loading needs the standard library alone and refuses files whose bytes are not those that the hashes name. Scores are
+those of the pipeline, to within 1e-9.
 """
 
 import hashlib
 import json
+import math
 import sys
 import unicodedata
 from array import array
@@ -33,7 +34,9 @@ if TYPE_CHECKING:  # training brings scikit-learn, which a service does not have
 __all__ = ["FORMAT", "Artifact", "export", "load"]
 
 FORMAT = "opslab-linear-text/1"
+LONGEST_NGRAM = 16  # longer ones would make the time of scoring explode
 _MANIFEST, _TERMS, _WEIGHTS, _SUMS = "manifest.json", "terms.json", "weights.f64", "SHA256SUMS"
+_FILES = {_MANIFEST, _TERMS, _WEIGHTS, _SUMS}
 _NEXT = "Next: export the model again, or take the artifact from the registry"
 
 _PROBES = (
@@ -103,11 +106,18 @@ def _block(name: str, vectorizer: "TfidfVectorizer") -> dict[str, Any]:
 def export(model: "TrainedModel", folder: Path) -> Artifact:
     """Write a model as an artifact, replacing the folder, and return it loaded and compared with the pipeline.
 
-    The same model gives the same bytes. Nothing is left behind when it fails.
+    The same model gives the same bytes. Nothing is left behind when it fails, and nothing but an artifact is replaced.
 
     Raises ``ArtifactError`` when the pipeline's shape is not supported or the scores differ by more than 1e-9,
     ``WorkspaceError`` when the folder cannot be written.
     """
+    folder = Path(folder)
+    strangers = [path.name for path in folder.iterdir() if path.name not in _FILES] if folder.is_dir() else []
+    if strangers or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+        found = f"holds {', '.join(sorted(strangers)[:3])}" if strangers else "is not a folder"
+        raise ArtifactError(
+            f"{folder} {found}; an artifact replaces nothing but an artifact. Next: name another folder"
+        )
     pipeline = model.pipeline
     try:
         union, regression = pipeline.named_steps["tfidf"], pipeline.named_steps["model"]
@@ -143,7 +153,7 @@ def export(model: "TrainedModel", folder: Path) -> Artifact:
         "files": {name: {"sha256": _sha256(data), "bytes": len(data)} for name, data in contents.items()},
     }
     contents[_MANIFEST] = (json.dumps(manifest, indent=2, sort_keys=True) + "\n").encode()
-    contents[_SUMS] = "".join(f"{_sha256(data)}  {name}\n" for name, data in sorted(contents.items())).encode()
+    contents[_SUMS] = _sums({name: _sha256(data) for name, data in contents.items()}).encode()
     with atomic_folder(folder) as fresh:
         for name, data in contents.items():
             (fresh / name).write_bytes(data)
@@ -169,27 +179,50 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
     try:
         raw, sums = (folder / _MANIFEST).read_bytes(), (folder / _SUMS).read_text("utf-8")
         found = _sha256(raw)
-        if f"{found}  {_MANIFEST}\n" not in sums:
-            raise TamperedArtifactError(f"{folder / _MANIFEST} is not what {_SUMS} names. {_NEXT}")
         if expected_sha256 is not None and found != expected_sha256:
             raise TamperedArtifactError(f"{folder} has the hash {found}, expected is {expected_sha256}. {_NEXT}")
         manifest = json.loads(raw)
         if manifest.get("format") != FORMAT:
             raise ArtifactError(f"{folder} is of format {manifest.get('format')!r}; accepted: {FORMAT}. {_NEXT}")
+        hashes = {name: manifest["files"][name]["sha256"] for name in (_TERMS, _WEIGHTS)} | {_MANIFEST: found}
+        if sums != _sums(hashes):
+            raise TamperedArtifactError(f"{folder / _SUMS} does not name the files that are there. {_NEXT}")
         contents = {name: _verified(folder / name, manifest["files"][name]) for name in (_TERMS, _WEIGHTS)}
         weights = array("d")
         weights.frombytes(contents[_WEIGHTS])
         if sys.byteorder == "big":
             weights.byteswap()
         terms = json.loads(contents[_TERMS])
-        lengths = [len(names) for names in terms]
-        if lengths != [block["terms"] for block in manifest["blocks"]] or len(weights) != 2 * sum(lengths):
-            raise ArtifactError(f"{folder}: terms, weights and manifest are not of one length. {_NEXT}")
+        _check(manifest, terms, weights)
         return Artifact(folder, found, manifest, Scorer(manifest, terms, weights))
     except OSError as error:
         raise ArtifactError(f"no artifact in {folder}: {error.strerror}: {error.filename}. {_NEXT}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ArtifactError(f"{folder} is not an artifact: {error!r}. {_NEXT}") from error
+
+
+def _sums(hashes: dict[str, str]) -> str:
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+
+
+def _check(manifest: dict[str, Any], terms: list[list[str]], weights: array) -> None:
+    """Raise ``ValueError`` for values with which scoring would fail, never end, or let everything pass."""
+    lengths = [len(names) for names in terms]
+    if lengths != [block["terms"] for block in manifest["blocks"]] or len(weights) != 2 * sum(lengths):
+        raise ValueError("terms, weights and manifest are not of one length")
+    for block, names in zip(manifest["blocks"], terms, strict=True):
+        low, high = block["ngrams"]
+        if not (type(low) is type(high) is int and 1 <= low <= high <= LONGEST_NGRAM):
+            raise ValueError(f"ngrams {block['ngrams']}; accepted: two whole numbers from 1 to {LONGEST_NGRAM}")
+        if not (isinstance(names, list) and len(set(names)) == len(names) and all(type(name) is str for name in names)):
+            raise ValueError("terms are not distinct texts")
+        if type(block["sublinear_tf"]) is not bool or block["analyzer"] not in ANALYZERS:
+            raise ValueError(f"block {block}; accepted: sublinear_tf true or false, analyzer {' or '.join(ANALYZERS)}")
+    threshold, intercept = manifest["threshold"], manifest["intercept"]
+    if not (type(threshold) is float and 0 < threshold < 1):
+        raise ValueError(f"threshold {threshold!r}; accepted: a number between 0 and 1")
+    if not (math.isfinite(intercept) and all(map(math.isfinite, weights))):
+        raise ValueError("intercept and weights are not all finite")
 
 
 def _verified(path: Path, named: dict[str, Any]) -> bytes:

@@ -111,8 +111,12 @@ SOURCES = ("simulated", *CORPORA)
 
 
 def content_hash(frame: pd.DataFrame) -> str:
-    """Return the SHA-256 of clean comments' content, whatever the order of rows and further columns."""
-    ordered = frame[list(schema.COLUMNS)].sort_values("comment_id")
+    """Return the SHA-256 of clean comments' content: ids, texts, labels, dates, groups.
+
+    The order of the rows, their positions in the source and further columns do not matter.
+    """
+    columns = [name for name in schema.COLUMNS if name != "row"]
+    ordered = frame[columns].astype({"label": int}).sort_values(columns[:2])
     lines = ordered.to_json(orient="records", lines=True, date_format="iso", date_unit="ns", force_ascii=False)
     return hashlib.sha256((lines or "").encode()).hexdigest()
 
@@ -133,7 +137,7 @@ def load(source: str | Path = "simulated", *, n_comments: int = 4000, seed: int 
         world = simulate(n_comments=n_comments, seed=seed)
         raw = world.rename(columns={"comment_id": "raw_id"})[["raw_id", "text", "label", "created_at", "group"]]
         raw["created_at"] = raw["created_at"].astype("datetime64[ns, UTC]")
-        frame, report = schema.clean(raw, f"simulated, seed {seed}")
+        frame, report = schema.clean(raw, f"simulated, seed {seed}", namespace="simulated")
         citation = "made by mlops_helpers.model.simulate"
     elif name in CORPORA:
         corpus = CORPORA[name]
@@ -146,7 +150,7 @@ def load(source: str | Path = "simulated", *, n_comments: int = 4000, seed: int 
         frame, report = schema.clean(raw, name, rows=corpus.rows, dates=corpus.dates, dropped=dropped)
         citation = corpus.citation
     elif name.lower().endswith(".csv"):
-        frame, report = schema.clean(_read_csv(Path(source)), name)
+        frame, report = schema.clean(_read_csv(Path(source)), name, namespace="csv")
         citation = name
     else:
         raise DataError(
@@ -195,12 +199,18 @@ def _fetch(name: str, corpus: Corpus) -> Path:
         raise DownloadError(f"the {name} corpus could not be downloaded: {error}. {_remedy(corpus)}") from error
 
 
+def _occurrence(table: pd.DataFrame) -> pd.Series:
+    return "\x1f" + table.groupby("text").cumcount().astype(str)
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     accepted = "Accepted: UTF-8 CSV with a header and the columns text, label[, comment_id, created_at, group]"
     try:
         table = pd.read_csv(path, encoding="utf-8", dtype=str, keep_default_na=False)
     except (OSError, ValueError) as error:  # pandas' parser, empty-file and decoding errors are ValueErrors
         raise DataError(f"{path.absolute()} cannot be read as CSV: {error}. {accepted}") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes what is too much for an index
+        raise DataError(f"{path}: rows have more fields than the header; texts with commas need quotes. {accepted}")
     missing = [column for column in ("text", "label") if column not in table]
     if missing:
         raise DataError(f"{path} has no column {' and '.join(missing)}, only {', '.join(table.columns)}. {accepted}")
@@ -208,14 +218,17 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if labels.isna().any():
         row = int(labels.isna().to_numpy().argmax())
         raise DataError(f"{path}, row {row}: label {table['label'][row]!r}; accepted: 1, spam, 0, ham")
-    dates = table["created_at"].replace("", None) if "created_at" in table else pd.Series(None, table.index)
+    dates = table["created_at"].replace("", None) if "created_at" in table else pd.Series(None, table.index, dtype=str)
     try:
+        if not dates.dropna().str.match(r"\d{4}-").all():  # pandas would take "now" for a date
+            raise ValueError("a date begins with the year")
         created = pd.to_datetime(dates, format="ISO8601", utc=True).astype("datetime64[ns, UTC]")
     except ValueError as error:
         raise DataError(f"{path}: created_at is not ISO 8601, such as 2026-01-31T12:00:00Z: {error}") from error
     return pd.DataFrame(
         {
-            "raw_id": table["comment_id"] if "comment_id" in table else table.index.astype(str),
+            # without ids, the text is the identity: the same file in another order holds the same comments
+            "raw_id": table["comment_id"] if "comment_id" in table else "csv:" + table["text"] + _occurrence(table),
             "text": table["text"],
             "label": labels.astype(int),
             "created_at": created,

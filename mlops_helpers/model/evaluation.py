@@ -16,13 +16,15 @@ _LINK = r"(?i)https?://|www\.|\b[\w-]+\.(?:com|net|org|example|test|invalid)\b"
 
 @dataclass(frozen=True)
 class Estimate:
-    """A point estimate with the bounds of its 95 % confidence interval."""
+    """A point estimate with the bounds of its 95 % confidence interval; NaN bounds: no interval can be stated."""
 
     value: float
     low: float
     high: float
 
     def __str__(self) -> str:
+        if np.isnan(self.low):
+            return f"{self.value:.3f}"
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
 
 
@@ -33,7 +35,8 @@ class Evaluation:
     accuracy: share of comments judged rightly; spam_caught: recall of spam; ham_blocked: false-positive rate; mcc:
     Matthews correlation (-1 to 1); roc_auc, pr_auc: ranking, free of the threshold; brier: mean squared error of the
     score; calibration_error: mean distance of score and spam rate over ten bins of equal size. Proportions have Wilson
-    intervals, the others percentile bootstrap intervals (2,000 draws for mcc, 300 for the rankings).
+    intervals, the others percentile bootstrap intervals (2,000 draws for mcc, 300 for the rankings) where there are at
+    least ten comments of each class. calibration_error has none: resampling makes it larger, so it would be biased.
     """
 
     n: int
@@ -82,15 +85,23 @@ def _rankings(labels: np.ndarray, scores: np.ndarray, axis: int = -1) -> np.ndar
     labels, scores = np.moveaxis(labels, axis, -1).astype(float), np.moveaxis(scores, axis, -1)
     spam = labels.sum(-1)
     ham = labels.shape[-1] - spam
+    n = labels.shape[-1]
     ranks = rankdata(scores, axis=-1)
     roc_auc = ((ranks * labels).sum(-1) - spam * (spam + 1) / 2) / (spam * ham)  # Mann and Whitney (1947)
     order = np.argsort(-scores, axis=-1, kind="stable")
     hits, sorted_scores = np.take_along_axis(labels, order, -1), np.take_along_axis(scores, order, -1)
-    precision = hits.cumsum(-1) / np.arange(1, labels.shape[-1] + 1)
-    pr_auc = (precision * hits).sum(-1) / spam
+    # equal scores are one threshold: what counts is where their block ends, not how they happen to be ordered
+    ends = np.diff(sorted_scores, axis=-1, append=-np.inf) != 0
+    last = np.minimum.accumulate(np.where(ends, np.arange(n), n)[..., ::-1], axis=-1)[..., ::-1]
+    starts = np.diff(sorted_scores, axis=-1, prepend=np.inf) != 0
+    first = np.maximum.accumulate(np.where(starts, np.arange(n), 0), axis=-1)
+    found = np.take_along_axis(hits.cumsum(-1), last, -1)
+    pr_auc = (found / (last + 1) * hits).sum(-1) / spam
     brier = ((scores - labels) ** 2).mean(-1)
-    edges = np.linspace(0, labels.shape[-1], 11).astype(int)[:-1]
-    gaps = np.abs(np.add.reduceat(hits - sorted_scores, edges, axis=-1)).sum(-1) / labels.shape[-1]
+    before = np.take_along_axis(hits.cumsum(-1) - hits, first, -1)
+    rates = (found - before) / (last - first + 1)
+    edges = np.linspace(0, n, min(10, n) + 1).astype(int)[:-1]
+    gaps = np.abs(np.add.reduceat(rates - sorted_scores, edges, axis=-1)).sum(-1) / n
     return np.stack([roc_auc, pr_auc, brier, gaps])
 
 
@@ -101,12 +112,14 @@ def evaluate(labels: pd.Series, scores: np.ndarray, threshold: float = 0.5, *, s
     """
     from scipy.stats import bootstrap
 
-    truth, scores = np.asarray(labels, dtype=int), np.asarray(scores, dtype=float)
-    if truth.shape != scores.shape or len(np.unique(truth)) != 2 or not np.isfinite(scores).all():
+    truth, scores = np.asarray(labels), np.asarray(scores, dtype=float)
+    classes = set(truth.tolist())
+    if truth.shape != scores.shape or classes != {0, 1} or not np.isfinite(scores).all():
         raise DataError(
-            f"{truth.shape} labels of classes {sorted(set(truth.tolist()))} and {scores.shape} scores; accepted: as "
-            "many finite scores as labels, and both classes"
+            f"{truth.shape} labels of classes {sorted(classes)[:5]} and {scores.shape} scores; accepted: as "
+            "many finite scores as labels, and both classes, 0 and 1"
         )
+    truth = truth.astype(int)
     called = scores >= threshold
     counts = np.array([(called & (truth == 1)).sum(), (~called & (truth == 1)).sum(), (called & (truth == 0)).sum()])
     tp, fn, fp = (int(count) for count in counts)
@@ -119,6 +132,9 @@ def evaluate(labels: pd.Series, scores: np.ndarray, threshold: float = 0.5, *, s
         warnings.simplefilter("ignore")
         ranked = bootstrap((truth, scores), _rankings, **settings, rng=rng).bootstrap_distribution
     bounds = np.nanpercentile(ranked, [2.5, 97.5], axis=-1)
+    bounds[:, 3] = np.nan
+    if min(tp + fn, fp + tn) < 10:  # too few to resample: the interval would be far too narrow
+        bounds[:], low, high = np.nan, np.nan, np.nan
     roc_auc, pr_auc, brier, gap = (
         Estimate(float(p), float(a), float(b)) for p, a, b in zip(_rankings(truth, scores), *bounds, strict=True)
     )

@@ -12,7 +12,7 @@ import pickle
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -60,11 +60,7 @@ class Version:
 
 
 class Registry:
-    """Versions of one registered model in a folder of the workspace.
-
-    ``folder`` holds ``mlflow.db`` and the files of the runs; by default ``registry`` in the workspace. Opening it makes
-    what is missing.
-    """
+    """Versions of one registered model in a folder (by default ``registry`` in the workspace), made if missing."""
 
     def __init__(self, folder: Path | None = None, name: str = MODEL_NAME) -> None:
         self.folder = folder or workspace("registry")
@@ -93,15 +89,19 @@ class Registry:
             mlflow = self._mlflow()
             with atomic_file(template) as fresh, _quiet("mlflow.store.db.utils"):
                 mlflow.MlflowClient(_sqlite(fresh)).search_experiments(max_results=1)
-        with atomic_file(database) as fresh:
+        mine = database.with_name(f"fresh-{os.getpid()}.db")
+        with atomic_file(mine) as fresh:
             shutil.copyfile(template, fresh)
+        with suppress(FileExistsError):  # never replaced: another process may have opened its own meanwhile
+            os.link(mine, database)
+        mine.unlink()
 
     def register(self, model: "TrainedModel", evaluation: "Evaluation", **tags: str) -> Version:
         """Log a model with its evaluation as a run and register it as a new version.
 
         ``tags`` are added to the run. The version is made last, so that an interrupted registration leaves none.
 
-        Raises ``ArtifactError`` when the model cannot be exported, ``WorkspaceError`` when nothing can be written.
+        Raises ``ArtifactError`` when the model cannot be exported, ``RegistryError`` when MLflow cannot store it.
         """
         mlflow = self._mlflow()
         from mlflow.models import ModelSignature
@@ -164,15 +164,15 @@ class Registry:
         known = self.client.search_model_versions(f"name = '{self.name}'")
         if not known:
             return "There is none yet. Next: Registry().register(model, evaluation), as chapter 02 does"
-        aliases = sorted(self.client.get_registered_model(self.name).aliases)
-        return f"Versions: {len(known)}; aliases: {', '.join(aliases) or 'none'}"
+        aliases = ", ".join(sorted(self.client.get_registered_model(self.name).aliases))
+        return f"Versions: {len(known)}; aliases: {aliases or 'none'}"
 
     def set_alias(self, alias: str, which: int | str) -> Version:
         """Let ``alias`` point to a version; the one it pointed to is kept as ``previous-ALIAS`` for a rollback."""
         target = self.get(which)
-        holder = next((v for v in self._versions() if alias in v.aliases), None)
-        if holder is not None and holder.number != target.number:
-            self.client.set_registered_model_alias(self.name, f"previous-{alias}", str(holder.number))
+        holder = self.client.get_registered_model(self.name).aliases.get(alias)
+        if holder is not None and int(holder) != target.number:
+            self.client.set_registered_model_alias(self.name, f"previous-{alias}", holder)
         self.client.set_registered_model_alias(self.name, alias, str(target.number))
         return self.get(target.number)
 
@@ -186,10 +186,6 @@ class Registry:
         self.client.set_registered_model_alias(self.name, alias, str(previous.number))
         self.client.delete_registered_model_alias(self.name, f"previous-{alias}")
         return self.get(previous.number)
-
-    def _versions(self) -> list[Version]:
-        known = self.client.search_model_versions(f"name = '{self.name}'")
-        return [self.get(number) for number in sorted(int(v.version) for v in known)]
 
     def artifact(self, which: int | str) -> artifacts.Artifact:
         """Return a version's artifact, verified against the hash that was registered with it."""
@@ -215,6 +211,7 @@ class Registry:
 
     def history(self) -> pd.DataFrame:
         """Return one row a version: number (index), aliases, mcc, data, code and artifact (first 12 hex digits)."""
+        known = self.client.search_model_versions(f"name = '{self.name}'")
         rows = {
             v.number: {
                 "aliases": ", ".join(v.aliases),
@@ -223,7 +220,7 @@ class Registry:
                 "code": v.tags["code_version"][:12],
                 "artifact": v.artifact_sha256[:12],
             }
-            for v in self._versions()
+            for v in map(self.get, sorted(int(one.version) for one in known))
         }
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("version")
 
@@ -235,6 +232,9 @@ def _tracking(mlflow: Any, uri: str) -> Iterator[None]:
     mlflow.set_tracking_uri(uri)
     try:
         yield
+    except mlflow.exceptions.MlflowException as error:
+        what = str(error).splitlines()[0]
+        raise RegistryError(f"MLflow cannot store in {uri}: {what}. Next: free space, or another workspace") from error
     finally:
         mlflow.set_tracking_uri(before)
 

@@ -195,15 +195,17 @@ def clean(
     raw: pd.DataFrame,
     source: str,
     *,
+    namespace: str | None = None,
     rows: int | None = None,
     dates: tuple[str, str] | None = None,
     dropped: Mapping[str, tuple[int, str]] | None = None,
 ) -> tuple[pd.DataFrame, QualityReport]:
     """Find the traps in raw comments, act on each, and return clean comments with a report.
 
-    ``raw`` has the columns ``raw_id, text, label, created_at, group``. ``rows`` and ``dates`` (first and last day
-    allowed) are what is known of the source. ``dropped`` names what the reader left out already: thing -> (rows, why).
-    Clean comments come in the order of their opaque ids, which is random with respect to date and class.
+    ``raw`` has the columns ``raw_id, text, label, created_at, group``. ``source`` names it in errors, ``namespace`` (by
+    default the same) keeps its ids apart from those of others. ``rows`` and ``dates`` (first and last day allowed) are
+    what is known of the source. ``dropped`` names what the reader left out already: thing -> (rows, why). Clean
+    comments come in the order of their opaque ids, which is random with respect to date and class.
 
     Raises ``DataError`` when the source is refused: wrong columns, labels, dates, number of rows, or no rows.
     """
@@ -230,8 +232,9 @@ def clean(
     table = pd.DataFrame(found, columns=["trap", "rows", "spam_inside", "spam_outside", "action", "why"])
 
     occurrence = raw.groupby("raw_id").cumcount()
+    space = source if namespace is None else namespace
     names = raw["raw_id"] + "\x1f" + occurrence.astype(str)
-    ids = names.map(lambda name: blake2b(f"{source}\x1f{name}".encode(), digest_size=10).hexdigest())
+    ids = names.map(lambda name: blake2b(f"{space}\x1f{name}".encode(), digest_size=10).hexdigest())
     repaired = raw.assign(comment_id=ids, text=raw["text"].map(repair), row=range(len(raw)))
     kept = repaired[repaired["text"].ne("")].sort_values("comment_id").reset_index(drop=True)
     result = validate(kept, source)

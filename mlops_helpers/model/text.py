@@ -3,12 +3,14 @@
 import html
 import re
 import unicodedata
+from html.entities import html5
 
 import pandas as pd
 
 __all__ = ["ENTITY", "INVISIBLE", "MARKUP", "duplicate_key", "repair"]
 
-ENTITY = re.compile(r"&(?:[a-zA-Z][a-zA-Z0-9]+|#\d+|#[xX][0-9a-fA-F]+);")
+# closed entities only: html.unescape alone would see "&copy" in "?a=1&copy=2"
+ENTITY = re.compile(r"&(?:" + "|".join(name for name in html5 if name.endswith(";")) + r"|#\d+;|#[xX][0-9a-fA-F]+;)")
 # a known tag whose attributes have values: "a <b then c> d" and "<3" are what somebody wrote
 MARKUP = re.compile(
     r"</?(?:a|b|blockquote|br|code|div|em|font|h[1-6]|hr|i|iframe|img|li|ol|p|pre|s|script|span|strong|style|sub|sup"
@@ -21,7 +23,8 @@ _NOT_ALPHANUMERIC = re.compile(r"[\W_]+")
 
 def repair(text: str) -> str:
     """Undo export damage: tags, entities, invisible ends. Tags go first: an escaped tag is what somebody wrote."""
-    return html.unescape(MARKUP.sub(" ", text)).strip().strip(INVISIBLE).strip()
+    bare = ENTITY.sub(lambda entity: html.unescape(entity[0]), MARKUP.sub(" ", text))
+    return bare.strip().strip(INVISIBLE).strip()
 
 
 def duplicate_key(texts: pd.Series) -> pd.Series:

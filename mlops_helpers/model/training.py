@@ -9,6 +9,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupShuffleSplit, LeaveOneGroupOut, train_test_split
 from sklearn.pipeline import FeatureUnion, Pipeline
+from threadpoolctl import threadpool_limits
 
 from mlops_helpers.errors import DataError, ParameterError
 from mlops_helpers.model.provenance import code_version
@@ -33,8 +34,7 @@ SMS_PAPER_TRAIN_ROWS = 1674
 def make_pipeline(c: float = 10.0) -> Pipeline:
     """Return the unfitted pipeline: TF-IDF of words (1-2) and of characters within words (3-5), logistic regression.
 
-    ``c`` is the inverse strength of the L2 penalty. liblinear runs in one thread and in a fixed order, so that the same
-    comments give the same weights.
+    ``c`` is the inverse strength of the L2 penalty.
     """
     return Pipeline(
         [
@@ -57,19 +57,28 @@ def near_duplicate_groups(texts: pd.Series, similarity: float = 0.8) -> np.ndarr
 
     Two texts are near-duplicates when the cosine of their character-trigram counts, taken after
     :func:`~mlops_helpers.model.text.duplicate_key`, is at least ``similarity`` (0 to 1]; groups are the connected
-    components of that relation. Takes memory for all pairs that are alike: meant for up to some 20,000 texts.
+    components of that relation. Time grows with the square of the number of texts: meant for some 20,000.
     """
+    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
     from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.neighbors import radius_neighbors_graph
+    from sklearn.preprocessing import normalize
 
     if not 0 < similarity <= 1:
         raise ParameterError(f"similarity is {similarity}; accepted: above 0, at most 1, for example 0.8")
     keys, key_of_text = np.unique(duplicate_key(texts).to_numpy(dtype=str), return_inverse=True)
-    padded = [f" {key} " for key in keys]
-    grams = CountVectorizer(analyzer="char", ngram_range=(3, 3), lowercase=False).fit_transform(padded)
-    alike = radius_neighbors_graph(grams, 1 - similarity, metric="cosine")
-    return connected_components(alike, directed=False)[1][key_of_text]
+    padded = [f"  {key}  " for key in keys]  # so that the shortest key has a trigram
+    n = len(keys)
+    groups = np.arange(n)
+    if n > 1:
+        vectors = normalize(CountVectorizer(analyzer="char", ngram_range=(3, 3), lowercase=False).fit_transform(padded))
+        for start in range(0, n, 500):  # a chunk at a time: all pairs of a large campaign would not fit into memory
+            alike = (vectors[start : start + 500] @ vectors.T).tocoo()
+            close = alike.data >= similarity - 1e-9
+            pairs = (np.append(alike.row[close] + start, np.arange(n)), np.append(alike.col[close], groups))
+            groups = connected_components(coo_array((np.ones(len(pairs[0])), pairs), shape=(n, n)), directed=False)[1]
+            groups = np.unique(groups, return_index=True)[1][groups]  # a group is named by its first member
+    return groups[key_of_text]
 
 
 Split = tuple[pd.DataFrame, pd.DataFrame]
@@ -145,12 +154,16 @@ class TrainedModel:
 def train(frame: pd.DataFrame, data_sha256: str, *, threshold: float = 0.5, c: float = 10.0) -> TrainedModel:
     """Fit :func:`make_pipeline` on clean comments.
 
-    ``data_sha256`` is ``data.content_hash`` of the comments that are fitted, ``threshold`` a score (0 to 1).
+    ``data_sha256`` is ``data.content_hash`` of the comments that are fitted, ``threshold`` a score (0 to 1). The fit
+    runs in one thread: the order in which a sum is formed decides its last bit, and so the artifact's hash. (Another
+    kind of processor may still differ in that bit.)
+
     Raises ``DataError`` when a class is missing.
     """
     if not 0 < threshold < 1:
         raise ParameterError(f"threshold is {threshold}; accepted: between 0 and 1, for example 0.5")
     if frame["label"].nunique() < 2:
         raise DataError(f"{len(frame)} comments of {frame['label'].nunique()} class(es); training needs spam and ham")
-    pipeline = make_pipeline(c).fit(frame["text"], frame["label"])
+    with threadpool_limits(1):
+        pipeline = make_pipeline(c).fit(frame["text"], frame["label"])
     return TrainedModel(pipeline, threshold, data_sha256, hyperparameters={"c": c})

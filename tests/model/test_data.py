@@ -175,6 +175,8 @@ BAD_CSV = {
     "one class": ("text,label\nhello,0\nthere,0\n", "both classes are there"),
     "ragged": ("text,label\na,1\nb,0,3,4\n", "cannot be read as CSV"),
     "bad date": ("text,label,created_at\na,1,yesterday\nb,0,\n", "created_at is not ISO 8601"),
+    "moving date": ("text,label,created_at\na,1,now\nb,0,today\n", "created_at is not ISO 8601"),
+    "comma without quotes": ("text,label\nhello, friend,ham\nbuy, now,spam\n", "texts with commas need quotes"),
     "only empty texts": ('text,label\n"  ",1\n,0\n', "no rows"),
 }
 
@@ -202,3 +204,16 @@ def test_dates_of_a_csv_are_read_as_utc(tmp_path: Path) -> None:
     path.write_text("text,label,created_at\na,1,2026-01-01T12:00:00+02:00\nb,0,2026-01-02\n", encoding="utf-8")
     frame = data.load(path).frame.sort_values("row")
     assert frame["created_at"].iloc[0] == pd.Timestamp("2026-01-01T10:00:00Z")
+
+
+def test_the_content_hash_of_a_csv_is_of_content_not_of_place_or_order(tmp_path: Path, monkeypatch) -> None:
+    rows = ["hello,0", "win,1", "win,1", "bye,0"]
+    hashes = set()
+    for folder, order in (("one", rows), ("two", rows), ("three", rows[::-1])):
+        path = tmp_path / folder / "my.csv"
+        path.parent.mkdir()
+        path.write_text("\n".join(["text,label", *order]), encoding="utf-8")
+        hashes.add(data.load(path).sha256)
+    monkeypatch.chdir(tmp_path / "one")
+    hashes.add(data.load("my.csv").sha256)
+    assert len(hashes) == 1

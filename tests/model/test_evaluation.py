@@ -31,9 +31,12 @@ def test_measures_equal_those_of_scikit_learn() -> None:
     assert (found.n, found.spam) == (400, labels.sum())
 
 
+score = st.one_of(st.floats(0, 1), st.sampled_from([0.2, 0.5, 0.7]))  # ties, too
+
+
 @settings(max_examples=60, deadline=None)
 @given(
-    st.lists(st.tuples(st.booleans(), st.floats(0, 1)), min_size=4, max_size=40).filter(
+    st.lists(st.tuples(st.booleans(), score), min_size=4, max_size=40).filter(
         lambda rows: len({label for label, _ in rows}) == 2
     )
 )
@@ -42,8 +45,9 @@ def test_mcc_and_auc_equal_those_of_scikit_learn_on_anything(rows: list[tuple[bo
     found = evaluation.evaluate(pd.Series(labels), scores)
     assert found.mcc.value == pytest.approx(metrics.matthews_corrcoef(labels, scores >= 0.5))
     assert found.roc_auc.value == pytest.approx(metrics.roc_auc_score(labels, scores))
+    assert found.pr_auc.value == pytest.approx(metrics.average_precision_score(labels, scores))
     for estimate in found.estimates().values():
-        assert estimate.low <= estimate.high
+        assert estimate.low <= estimate.high or np.isnan([estimate.low, estimate.high]).all()
 
 
 def test_intervals_cover_the_truth_about_as_often_as_promised() -> None:
@@ -64,14 +68,54 @@ def test_intervals_cover_the_truth_about_as_often_as_promised() -> None:
 def test_evaluation_is_seeded_and_shown_as_a_table() -> None:
     labels, scores = sample()
     first, again = (evaluation.evaluate(pd.Series(labels), scores, seed=4) for _ in range(2))
-    assert first == again
+    assert first.mcc == again.mcc
+    pd.testing.assert_frame_equal(first.table(), again.table())
     assert list(first.table().columns) == ["value", "low", "high"]
     assert "(" in str(first.mcc)
 
 
+def test_ties_are_judged_alike_in_any_order() -> None:
+    labels, scores = sample(300, seed=3)
+    scores = scores.round(1)
+    orders = [np.arange(300), np.argsort(labels), np.argsort(-labels)]
+    found = [evaluation.evaluate(pd.Series(labels[order]), scores[order]).table()["value"] for order in orders]
+    pd.testing.assert_series_equal(found[0], found[1])
+    pd.testing.assert_series_equal(found[0], found[2])
+
+
+def test_calibration_error_sees_scores_that_are_off_on_both_sides() -> None:
+    labels = np.array([0, 1] * 500)
+    found = evaluation.evaluate(pd.Series(labels), np.where(labels == 1, 0.7, 0.3))
+    assert found.calibration_error.value == pytest.approx(0.3)
+    flat = evaluation.evaluate(pd.Series(labels), np.full(1000, 0.5))
+    assert flat.calibration_error.value == pytest.approx(0)
+
+
+def test_few_cases_of_a_class_have_no_resampled_interval() -> None:
+    labels = np.array([1] * 9 + [0] * 500)
+    found = evaluation.evaluate(pd.Series(labels), np.linspace(1, 0, 509))
+    assert np.isnan([found.mcc.low, found.roc_auc.high, found.brier.low]).all()
+    assert found.spam_caught.low < found.spam_caught.value
+    assert str(found.roc_auc) == "1.000"
+
+
+def test_a_score_at_the_threshold_is_spam_everywhere(comments) -> None:
+    frame = comments.frame.head(20).assign(label=[0, 1] * 10)
+    scores = np.full(20, 0.5)
+    assert evaluation.evaluate(frame["label"], scores).spam_caught.value == 1
+    assert evaluation.by_slice(frame, scores, {"all": frame["label"] >= 0})["spam_caught"].tolist() == [1]
+
+
 @pytest.mark.parametrize(
     ("labels", "scores"),
-    [([1, 1], [0.1, 0.2]), ([0, 1], [0.1]), ([0, 1], [0.1, float("nan")]), ([], [])],
+    [
+        ([-1, 1], [0.1, 0.2]),
+        ([0.7, 1.2], [0.1, 0.2]),
+        ([1, 1], [0.1, 0.2]),
+        ([0, 1], [0.1]),
+        ([0, 1], [0.1, float("nan")]),
+        ([], []),
+    ],
 )
 def test_what_cannot_be_judged_is_refused(labels: list[int], scores: list[float]) -> None:
     with pytest.raises(DataError, match="accepted: as many finite scores as labels, and both classes"):

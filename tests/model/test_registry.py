@@ -119,6 +119,32 @@ def test_a_failed_registration_leaves_no_version(store, model, judged, monkeypat
     assert sorted(path.name for path in store.folder.iterdir()) == ["mlflow.db", "runs"]
 
 
+def test_what_mlflow_cannot_store_is_said_in_our_words(store, model, judged, monkeypatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise mlflow.exceptions.MlflowException("(sqlite3.OperationalError) database or disk is full\nmore")
+
+    monkeypatch.setattr(mlflow, "log_metrics", fail)
+    with pytest.raises(RegistryError, match=r"disk is full\. Next: free space"):
+        store.register(model, judged)
+    assert mlflow.active_run() is None
+
+
+def test_opening_a_new_registry_at_once_replaces_nobodys_database(tmp_path: Path, model, judged, monkeypatch) -> None:
+    folder = tmp_path / "registry"
+    copyfile = registry.shutil.copyfile
+
+    def slow_copy(source: Path, target: Path) -> None:
+        copyfile(source, target)
+        monkeypatch.setattr(registry.shutil, "copyfile", copyfile)
+        registry.Registry(folder).register(model, judged)  # another process, just now
+
+    monkeypatch.setattr(registry.shutil, "copyfile", slow_copy)
+    late = registry.Registry(folder)
+    assert late.get(1).number == 1
+    assert late.register(model, judged).number == 2
+    assert sorted(path.name for path in folder.iterdir()) == ["mlflow.db", "runs"]
+
+
 def test_global_tracking_stays_with_the_caller(store, model, judged) -> None:
     before = mlflow.get_tracking_uri()
     store.register(model, judged)

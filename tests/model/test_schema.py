@@ -99,11 +99,12 @@ def test_text_is_repaired(trap: str, texts: list[str]) -> None:
 
 def test_what_looks_like_damage_and_is_none_stays() -> None:
     frame = raw()
-    texts = ["I <3 this", "if a<b then c>d", "AT&T; fine", "<Forwarded from 123>", "x <table of contents> y"]
-    frame.loc[range(5), "text"] = texts
+    texts = ["I <3 this", "if a<b then c>d", "AT&T; fish &chips;", "<Forwarded from 123>", "x <table of contents> y"]
+    texts += ["see http://x.example/?a=1&copy=2&reg=3&notify=1&lt=5"]
+    frame.loc[range(6), "text"] = texts
     clean, report = schema.clean(frame, "test")
-    assert clean.set_index("row").loc[[0, 1, 3, 4], "text"].tolist() == [texts[i] for i in (0, 1, 3, 4)]
-    assert "HTML tags" not in set(report.table["trap"])
+    assert clean.set_index("row").loc[range(6), "text"].tolist() == texts
+    assert not {"HTML tags", "HTML entities"} & set(report.table["trap"])
 
 
 def test_text_that_is_nothing_but_damage_is_empty_text() -> None:
@@ -155,6 +156,7 @@ def test_broken_comments_are_refused_with_the_rule(change, reason: str) -> None:
 
 def test_validate_names_missing_columns(comments) -> None:
     assert schema.validate(comments.frame).equals(comments.frame)
+    assert tuple(schema.validate(comments.frame.assign(more=1)).columns) == schema.COLUMNS
     with pytest.raises(DataError, match="no column label"):
         schema.validate(comments.frame.drop(columns="label"))
     with pytest.raises(DataError, match="comment_id"):

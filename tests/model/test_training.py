@@ -1,5 +1,9 @@
 """Splits are honest, the fit is reproducible, bad arguments are refused."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -29,6 +33,20 @@ def test_near_duplication_is_transitive() -> None:
     long = "one two three four five six seven eight nine ten "
     texts = pd.Series([long + "a" * 5, long + "a" * 5 + "b" * 5, long + "b" * 5 + "c" * 2])
     assert len(set(training.near_duplicate_groups(texts, 0.7))) == 1
+
+
+@pytest.mark.parametrize("texts", [[], ["one"], ["!", "?"], ["a", "b"]])
+def test_few_or_wordless_texts_are_groups_of_their_own(texts: list[str]) -> None:
+    groups = training.near_duplicate_groups(pd.Series(texts, dtype=str))
+    assert len(set(groups)) == len(groups) == len(texts)
+
+
+def test_a_large_campaign_is_one_group_beyond_a_chunk() -> None:
+    campaign = [f"get your free gift card at our page today, offer number {i}" for i in range(1200)]
+    texts = pd.Series([*campaign, "what a lovely song", *campaign[:3]])
+    groups = training.near_duplicate_groups(texts)
+    assert len(set(groups)) == 2
+    assert groups[1200] != groups[0] == groups[-1]
 
 
 @pytest.mark.parametrize("similarity", [0, -1, 1.5])
@@ -64,6 +82,12 @@ def test_the_split_in_time_has_no_future_in_train(comments) -> None:
         training.split_at_time(comments.frame, "2036-01-01")
 
 
+def test_the_instant_of_the_split_belongs_to_the_test(comments) -> None:
+    at = comments.frame["created_at"].sort_values().iloc[500]
+    train, test = training.split_at_time(comments.frame, at.isoformat()[:26])
+    assert train["created_at"].max() < at == test["created_at"].min()
+
+
 def test_the_split_by_row_follows_the_source(comments) -> None:
     train, test = training.split_at_row(comments.frame, 600)
     assert (len(train), len(test)) == (600, 400)
@@ -84,6 +108,26 @@ def test_the_same_comments_give_the_same_weights_in_any_run(comments, model) -> 
     again = training.train(comments.frame, comments.sha256)
     assert (again.pipeline["model"].coef_ == model.pipeline["model"].coef_).all()
     assert again.code_version == model.code_version == provenance.code_version()
+
+
+def test_the_number_of_threads_does_not_show_in_the_artifact() -> None:
+    code = (
+        "import tempfile, pathlib; from mlops_helpers.model import artifact, data, training\n"
+        "c = data.load('simulated', n_comments=1500, seed=1); m = training.train(c.frame, c.sha256)\n"
+        "with tempfile.TemporaryDirectory() as t: print(artifact.export(m, pathlib.Path(t) / 'a').sha256)"
+    )
+    hashes = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=100,
+        ).stdout
+        for threads in ("1", "2")
+    }
+    assert len(hashes) == 1
 
 
 def test_a_model_scores_in_the_order_of_its_texts(comments, model) -> None:
