@@ -55,6 +55,7 @@ def test_version(capsys):
         ["run", "{missing}"],
         ["run", "{nb}", "-p", "m", "1"],
         ["run", "{nb}", "-p", "n", "x"],
+        ["run", "{nb}", "-p", "n", "\udcff"],
         ["run", "{nb}", "-p", "n", "1", "-p", "n", "2"],
         ["check", "{missing}"],
         ["refresh", "{missing}"],

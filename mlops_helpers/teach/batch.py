@@ -26,11 +26,14 @@ __all__ = ["Batch", "Finished", "Job"]
 
 @dataclass(frozen=True)
 class Job:
-    """One notebook to execute: the file, the values given to it, and the workspace of its kernel (it exists)."""
+    """One notebook to execute: the file, the values given to it, and the workspace of its kernel (it exists).
+
+    Without a workspace it gets one that goes with the batch.
+    """
 
     document: Document
     given: Assignment
-    workspace: Path
+    workspace: Path | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Batch:
                 job.document.path,
                 host=self.host,
                 parameters=job.given.values,
-                env={"OPSLAB_WORKSPACE": str(job.workspace)},
+                env={"OPSLAB_WORKSPACE": str(job.workspace or self.host.private_folder())},
                 timeout=self.timeout,
                 on_cell=observer.cell,
             )

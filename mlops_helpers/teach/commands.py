@@ -60,7 +60,8 @@ def summary(result: NotebookResult) -> str:
     checks = result.checks - len(result.mismatches)
     compared = f"not compared ({result.not_compared})" if result.not_compared else f"{checks} of {result.checks} checks"
     cells = f"{result.cells[0]} of {result.cells[1]} cells"
-    return f"{result.status:<8} {result.path}  {result.seconds:.1f} s, {cells}, {compared}"
+    facts = [f"{result.seconds:.1f} s", cells, compared, *result.cut]
+    return f"{result.status:<8} {result.path}  {', '.join(facts)}"
 
 
 def run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,8 @@ SKIP_COMPARE = (
     "image/jpeg",
 )
 
+SHOWN = 5_000  # characters of each text of a mismatch
+
 
 @dataclass(frozen=True)
 class Mismatch:
@@ -43,7 +45,6 @@ class _Comparator:
     """What ``IPyNbCell.compare_outputs`` reads of the pytest item that it usually lives in."""
 
     compare_outputs = IPyNbCell.compare_outputs
-    format_output_compare = IPyNbCell.format_output_compare
     sanitize = IPyNbCell.sanitize
     colors = nocolors
     config = None
@@ -53,6 +54,19 @@ class _Comparator:
 
     def __init__(self) -> None:
         self.comparison_traceback: list[str] = []
+
+    def format_output_compare(self, key: str, left: Any, right: Any) -> None:
+        IPyNbCell.format_output_compare(self, key, *_telling(left, right))
+
+
+def _telling(left: Any, right: Any) -> tuple[Any, Any]:
+    """Return of long texts the part where they begin to differ."""
+    if not (isinstance(left, str) and isinstance(right, str)) or max(len(left), len(right)) <= SHOWN:
+        return left, right
+    equal = next((i for i, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), min(len(left), len(right)))
+    start = max(0, equal - SHOWN // 10)
+    head = f"[{SHOWN:,} characters from character {start:,} on]\n"
+    return head + left[start : start + SHOWN], head + right[start : start + SHOWN]
 
 
 def marks(cell: NotebookNode) -> dict[str, bool]:
@@ -87,7 +101,7 @@ def compare(stored: NotebookNode, executed: NotebookNode) -> tuple[int, list[Mis
 
 
 def _difference(reference: NotebookNode, fresh: NotebookNode) -> str:
-    if reference.execution_count is None or not reference.outputs:
+    if not reference.outputs:
         return "has no stored output to compare with. Store it: opslab refresh"
     comparator = _Comparator()
     # nbval's merging of streams changes its argument.

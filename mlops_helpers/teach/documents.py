@@ -8,6 +8,7 @@ import ast
 import functools
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,16 +107,16 @@ def select(paths: Iterable[str | Path] = ()) -> list[Path]:
 
     Raises ``NotebookError`` for a path that does not exist or selects no notebook.
     """
-    found: dict[Path, Path] = {}
+    found: dict[str, Path] = {}
     default = os.path.relpath(project_root() / "notebooks")  # messages are short where the user stands
     for given in map(Path, list(paths) or [default]):
         for path in _matches(given):
-            found.setdefault(path.resolve(), path)
+            found.setdefault(os.path.realpath(path), path)  # unlike resolve(), it bears links in a circle
     return list(found.values())
 
 
 def _matches(given: Path) -> list[Path]:
-    if given.is_file():
+    if given.is_file() or (given.is_symlink() and not given.exists()):  # a broken link is one unreadable notebook
         if given.suffix != ".ipynb":
             raise NotebookError(f"{given} is not a notebook. Notebooks are files whose name ends in .ipynb")
         return [given]
@@ -125,7 +126,7 @@ def _matches(given: Path) -> list[Path]:
         # A glob that the shell did not expand (quoted, or a shell without globs).
         base = Path(given.anchor)
         matches = sorted(m for m in base.glob(str(given.relative_to(base))) if m.suffix == ".ipynb")
-    matches = [match for match in matches if not any(part.startswith(".ipynb_") for part in match.parts)]
+    matches = [m for m in matches if not m.is_dir() and not any(part.startswith(".ipynb_") for part in m.parts)]
     if not matches:
         what = "has no notebook in it" if given.is_dir() else "does not exist"
         raise NotebookError(f"{given} {what}. Name notebooks, folders or globs: opslab run 'notebooks/0*.ipynb'")
@@ -168,3 +169,5 @@ def write(path: Path, notebook: dict[str, Any]) -> None:
     text = nbformat.writes(nbformat.from_dict(notebook), version=nbformat.NO_CONVERT)
     with atomic_file(path) as stage:
         stage.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, stage)

@@ -3,6 +3,7 @@
 ``execute`` never raises for what a notebook does wrong; the outcome carries it, so that the others still run.
 """
 
+import itertools
 import os
 import re
 import time
@@ -15,13 +16,12 @@ import nbformat
 from jupyter_client.kernelspec import NoSuchKernel
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
-from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, NotebookExecutionManager, papermill_engines
 from papermill.log import logger as papermill_log
 from papermill.version import version as papermill_version
 
 from mlops_helpers.errors import CellError, NotebookError
-from mlops_helpers.teach.comparison import marks
+from mlops_helpers.teach.client import Client
 from mlops_helpers.teach.kernels import KernelHost
 
 __all__ = ["Outcome", "execute", "without_injected"]
@@ -37,7 +37,7 @@ class Outcome:
 
     ``executed`` is the notebook with its fresh outputs, as far as it came; ``error`` is what stopped it;
     ``cells`` counts the code cells that were executed; ``seconds`` is wall-clock time, kernel start included;
-    ``failed_cell`` is the id of the cell that stopped it, or empty.
+    ``failed_cell`` is the id of the cell that stopped it, or empty; ``cut`` says where output was too long to be kept.
     """
 
     executed: NotebookNode
@@ -45,6 +45,7 @@ class Outcome:
     cells: int
     seconds: float
     failed_cell: str = ""
+    cut: tuple[str, ...] = ()
 
 
 @dataclass
@@ -54,18 +55,8 @@ class _Progress:
     on_cell: Callable[[], object]
     current: int = -1
     executed: int = 0
-    timed_out: bool = field(default=False)
-
-
-class _Client(PapermillNotebookClient):
-    """papermill's client, which honours nbval's tags too."""
-
-    def execute_cell(self, cell: NotebookNode, cell_index: int, **options: Any) -> NotebookNode:
-        asked = marks(cell) if cell.cell_type == "code" else {"skip": True}
-        if asked["skip"]:
-            return cell
-        self.allow_errors = asked["check_exception"]
-        return super().execute_cell(cell, cell_index, **options)
+    timed_out: bool = False
+    cut: dict[int, int] = field(default_factory=dict)
 
 
 class _Engine(Engine):
@@ -95,7 +86,7 @@ class _Engine(Engine):
                 progress.on_cell()
 
         with host.manager(label, kernel_name) as manager:
-            client = _Client(
+            client = Client(
                 nb_man,
                 km=manager,
                 kernel_name=kernel_name,
@@ -105,10 +96,11 @@ class _Engine(Engine):
                 # An interrupt shows where the cell hung; what ignores it is killed with its kernel.
                 interrupt_on_timeout=True,
                 error_on_timeout={"ename": TIMED_OUT, "evalue": "", "traceback": []},
-                coalesce_streams=True,
+                coalesce_streams=False,  # the client does it, see outputs.Kept
                 on_cell_start=starts,
                 on_cell_executed=ends,
             )
+            progress.cut = client.cut
             client.execute(cwd=cwd, env=env, cleanup_kc=True)
 
 
@@ -154,7 +146,11 @@ def execute(
         # RuntimeError is how jupyter_client says that a kernel did not start.
         error = _stopped(notebook, path, progress, stopped, timeout, host.last_words(str(path)))
     failed = notebook.cells[progress.current] if isinstance(error, CellError) else {}
-    return Outcome(notebook, error, progress.executed, time.perf_counter() - start, failed.get("id", ""))
+    cut = tuple(
+        f"{_name(notebook, index)}: {characters:,} characters of output cut"
+        for index, characters in progress.cut.items()
+    )
+    return Outcome(notebook, error, progress.executed, time.perf_counter() - start, failed.get("id", ""), cut)
 
 
 def _prepared(stored: NotebookNode, path: Path, parameters: dict[str, Any]) -> NotebookNode:
@@ -170,14 +166,21 @@ def _prepared(stored: NotebookNode, path: Path, parameters: dict[str, Any]) -> N
     for cell in notebook.cells:
         cell.metadata.setdefault("tags", [])
         cell.metadata.setdefault("papermill", {})
+        cell.metadata.pop(INJECTED, None)  # a copy of an earlier run has its own
     if parameters:
         # Not papermill's translator, which knows no tuples: repr is exact for every literal.
         lines = [f"{name} = {value!r}" for name, value in parameters.items()]
-        cell = nbformat.v4.new_code_cell("# Parameters\n" + "\n".join(lines), id=INJECTED)
-        cell.metadata.update({"tags": [INJECTED], "papermill": {}})
-        place = next(i for i, c in enumerate(notebook.cells) if "parameters" in c.metadata.tags)
+        cell = nbformat.v4.new_code_cell("# Parameters\n" + "\n".join(lines), id=_free_id(notebook))
+        cell.metadata.update({"tags": [INJECTED], "papermill": {}, INJECTED: True})
+        place = max(i for i, c in enumerate(notebook.cells) if {"parameters", INJECTED} & set(c.metadata.tags))
         notebook.cells.insert(place + 1, cell)
     return notebook
+
+
+def _free_id(notebook: NotebookNode) -> str:
+    taken = {cell.get("id") for cell in notebook.cells}
+    names = itertools.chain([INJECTED], (f"{INJECTED}-{number}" for number in itertools.count(2)))
+    return next(name for name in names if name not in taken)
 
 
 def without_injected(notebook: NotebookNode) -> NotebookNode:
@@ -187,12 +190,16 @@ def without_injected(notebook: NotebookNode) -> NotebookNode:
 
 
 def _is_injected(cell: NotebookNode) -> bool:
-    return cell.get("id") == INJECTED
+    return INJECTED in cell.metadata
 
 
 def _stored_index(notebook: NotebookNode, index: int) -> int:
     """Return the cell's index in the file that the user knows, which has no injected cell."""
     return index - sum(map(_is_injected, notebook.cells[:index]))
+
+
+def _name(notebook: NotebookNode, index: int) -> str:
+    return "the given parameters" if _is_injected(notebook.cells[index]) else f"cell {_stored_index(notebook, index)}"
 
 
 def _cell_error(notebook: NotebookNode, path: Path, progress: _Progress, timeout: float) -> CellError | None:
@@ -232,10 +239,9 @@ def _stopped(
 def _error_at(notebook: NotebookNode, path: Path, index: int, what: str, traceback: str) -> CellError:
     cell = notebook.cells[index]
     place = _stored_index(notebook, index)
-    name = "the given parameters" if _is_injected(cell) else f"cell {place}"
     count = f", execution count {cell.execution_count}" if cell.execution_count else ""
     return CellError(
-        f"{path}: {name} (id {cell.get('id', '-')}{count}): {COLOURS.sub('', what)}",
+        f"{path}: {_name(notebook, index)} (id {cell.get('id', '-')}{count}): {COLOURS.sub('', what)}",
         cell=place,
         source=cell.source,
         traceback=COLOURS.sub("", traceback),

@@ -31,7 +31,7 @@ import threading
 import traceback
 from typing import Any
 
-from mlops_helpers.teach.leftovers import end_leftovers
+from mlops_helpers.teach.leftovers import adopt_orphans, children, end_children, end_leftovers
 
 __all__ = ["main"]
 
@@ -60,6 +60,12 @@ def _die_with_parent(number: int = signal.SIGKILL) -> None:
         ctypes.CDLL(None).prctl(1, number)  # PR_SET_PDEATHSIG
         if number and os.getppid() != parent:
             os._exit(1)
+
+
+def _into_kernel() -> None:
+    """Settle this process below the server before it becomes a kernel (safe after a fork: there are no threads)."""
+    _die_with_parent()
+    adopt_orphans()
 
 
 def _preload(imports: list[list[str]]) -> str:
@@ -91,6 +97,7 @@ class _Server:
             signal.signal(number, lambda *_: None)
         self.buffer = b""
         self.plain = True
+        self.own: set[int] = set()  # what loading the libraries started: it stays until the end
 
     def tell(self, **message: Any) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the loop sees the end of the socket
@@ -147,7 +154,7 @@ class _Server:
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                preexec_fn=_die_with_parent,  # safe: there are no threads here
+                preexec_fn=_into_kernel,
             )
         process.returncode = 0  # reaped below, not by Popen
         return process.pid
@@ -156,7 +163,10 @@ class _Server:
         for pid in list(self.kernels):
             # First look, then end its session, then let go of its number: nobody else can get it meanwhile.
             if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
-                end_leftovers(pid, self.kernels.pop(pid))
+                end_leftovers(pid, self.kernels[pid])
+                # Every other child was this kernel's: those that live adopt their own orphans.
+                end_children({*self.kernels, *self.own})
+                del self.kernels[pid]
                 _, status = os.waitpid(pid, 0)
                 self.tell(ended=pid, status=os.waitstatus_to_exitcode(status))
 
@@ -165,13 +175,14 @@ class _Server:
             os.kill(pid, signal.SIGKILL)
             end_leftovers(pid, mark)
             os.waitpid(pid, 0)
+        end_children()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def _become_kernel(server: _Server, message: dict[str, Any]) -> None:
     """Turn this forked child into what a freshly started kernel is."""
     os.setsid()
-    _die_with_parent()
+    _into_kernel()
     signal.set_wakeup_fd(-1)
     for end in (server.channel, server.wake, server.waker):
         end.close()
@@ -215,6 +226,7 @@ def _become_kernel(server: _Server, message: dict[str, Any]) -> None:
 def main() -> None:
     """Serve one run over the inherited socket whose descriptor is the only argument."""
     _die_with_parent()  # an import that hangs cannot see the end of the socket
+    adopt_orphans()
     server = _Server(socket.socket(fileno=int(sys.argv[1])))
     messages: list[dict[str, Any]] | None = []
     while not messages:
@@ -224,6 +236,7 @@ def main() -> None:
     setup = messages[0]
     reason = _preload(setup["imports"]) if setup["fork"] else setup["reason"]
     server.plain = bool(reason) or not setup["fork"]
+    server.own = children()
     gc.collect()
     gc.freeze()  # a collection in a kernel would copy all these pages
     _die_with_parent(0)  # from here on the socket's end tells, and there is something to clean up

@@ -71,6 +71,11 @@ class KernelHost:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
+    def private_folder(self) -> Path:
+        """Make a folder that goes when the run ends, however it ends."""
+        assert self._folder is not None
+        return Path(tempfile.mkdtemp(prefix="workspace-", dir=self._folder))
+
     @contextlib.contextmanager
     def manager(self, label: str, kernel_name: str) -> Iterator["AsyncKernelManager"]:
         """Give a kernel manager that starts its kernel here; at the end that kernel is gone.

@@ -4,18 +4,17 @@
 outputs. What one notebook does wrong never keeps another from running.
 """
 
-import json
 import os
 import shutil
-import tempfile
+import stat
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_helpers.errors import NotebookError
-from mlops_helpers.teach import documents, parameters
+from mlops_helpers.errors import NotebookError, WorkspaceError
+from mlops_helpers.teach import documents, outfolder, parameters
 from mlops_helpers.teach.batch import Batch, Finished, Job
 from mlops_helpers.teach.documents import Document
 from mlops_helpers.teach.parameters import Assignment
@@ -53,42 +52,43 @@ def run(
     With ``OPSLAB_WORKSPACE`` set, all notebooks share that workspace and run one after another.
 
     Raises ``NotebookError`` for a path without notebooks, ``ParameterError`` for a bad parameter and
-    ``WorkspaceError`` when ``out`` cannot be written. What a notebook does wrong is in the report.
+    ``WorkspaceError`` when ``out`` cannot be written or another run writes to it. What a notebook does wrong is in
+    the report.
     """
     start = time.perf_counter()
     observer = observer or Silence()
     loaded = [(path, _read(path)) for path in documents.select(paths)]
     good = [document for _, document in loaded if isinstance(document, Document)]
     assignments, remarks = parameters.assign(good, dict(given or {}))
-    out = (out or project_root() / "build" / "course").resolve()
-    layout = _layout([path for path, _ in loaded])
-    before = _forget_previous(out)
-    shared = os.environ.get("OPSLAB_WORKSPACE")
-    todo, remedy = [], "export OPSLAB_WORKSPACE=FOLDER" if shared else "opslab run --out FOLDER"
-    for document, values in zip(good, assignments, strict=True):
-        own = out / "workspaces" / layout[document.path]
-        shutil.rmtree(own, ignore_errors=True)
-        todo.append(Job(document, values, writable_folder(Path(shared) if shared else own, remedy)))
-    todo.sort(key=lambda job: -before.get(str(job.document.path), 0.0))  # the longest first: all end soonest
-    results: dict[Path, NotebookResult] = {}
-    for path, problem in loaded:
-        if isinstance(problem, NotebookError):
-            results[path] = _unreadable(path, problem)
-            observer.finished(results[path])
-    with Batch(todo, at_a_time=1 if shared else jobs, timeout=timeout, plain=plain_kernels) as batch:
-        ended = batch.finished(observer)
-        for finished in ended:
-            from mlops_helpers.teach import pages  # loaded late: the kernels are at work meanwhile
+    with outfolder.locked(out or project_root() / "build" / "course") as folder:
+        layout = outfolder.layout([document.path for document in good])
+        before = outfolder.forget_previous(folder)
+        shared = os.environ.get("OPSLAB_WORKSPACE")
+        todo, remedy = [], "export OPSLAB_WORKSPACE=FOLDER" if shared else outfolder.REMEDY
+        for document, values in zip(good, assignments, strict=True):
+            own = folder / "workspaces" / layout[document.path]
+            shutil.rmtree(own, ignore_errors=True)
+            todo.append(Job(document, values, writable_folder(Path(shared) if shared else own, remedy)))
+        todo.sort(key=lambda job: -before.get(str(job.document.path), 0.0))  # the longest first: all end soonest
+        results: dict[Path, NotebookResult] = {}
+        for path, problem in loaded:
+            if isinstance(problem, NotebookError):
+                results[path] = _unreadable(path, problem)
+                observer.finished(results[path])
+        with Batch(todo, at_a_time=1 if shared else jobs, timeout=timeout, plain=plain_kernels) as batch:
+            ended = batch.finished(observer)
+            for finished in ended:
+                from mlops_helpers.teach import pages  # loaded late: the kernels are at work meanwhile
 
-            result = pages.write_notebook(_result(finished, compare), finished.outcome.executed, out, layout)
-            results[result.path] = result
-            observer.finished(result)
-        kernels = batch.host.description
-    from mlops_helpers.teach import pages
+                result = pages.write_notebook(_result(finished, compare), finished.outcome.executed, folder, layout)
+                results[result.path] = result
+                observer.finished(result)
+            kernels = batch.host.description
+        from mlops_helpers.teach import pages
 
-    ordered = tuple(results[path] for path, _ in loaded)
-    report = Report(ordered, time.perf_counter() - start, kernels, tuple(remarks), out / "index.html")
-    pages.write_index(report, out)
+        ordered = tuple(results[path] for path, _ in loaded)
+        report = Report(ordered, time.perf_counter() - start, kernels, tuple(remarks), folder / "index.html")
+        pages.write_index(report, folder)
     return report
 
 
@@ -97,32 +97,6 @@ def _read(path: Path) -> Document | NotebookError:
         return documents.read(path)
     except NotebookError as error:
         return error
-
-
-def _layout(paths: list[Path]) -> dict[Path, Path]:
-    """Return where each notebook's files go below the output folder (no suffix): as they lie together."""
-    full = [path.resolve() for path in paths]
-    base = Path(os.path.commonpath([path.parent for path in full]))
-    return {path: whole.relative_to(base).with_suffix("") for path, whole in zip(paths, full, strict=True)}
-
-
-def _forget_previous(out: Path) -> dict[str, float]:
-    """Remove what the previous run wrote into ``out``; return how long each notebook took, in seconds.
-
-    Only files that its ``results.json`` names are removed: the folder may be the user's own.
-    """
-    record = out / "results.json"
-    try:
-        rows = json.loads(record.read_text(encoding="utf-8"))["notebooks"]
-        names = [row[key] for row in rows for key in ("executed", "page") if row[key]]
-        seconds = {row["notebook"]: float(row["seconds"]) for row in rows}
-    except (OSError, ValueError, KeyError, TypeError):  # none yet, or not ours
-        return {}
-    for name in [*names, "index.html", "results.json"]:
-        path = (out / name).resolve()
-        if path.is_relative_to(out):
-            path.unlink(missing_ok=True)
-    return seconds
 
 
 def _unreadable(path: Path, error: NotebookError) -> NotebookResult:
@@ -159,6 +133,7 @@ def _result(finished: Finished, compare: bool | None) -> NotebookResult:
         failed_cell=outcome.failed_cell,
         executed=None,
         page=None,
+        cut=outcome.cut,
     )
 
 
@@ -182,26 +157,22 @@ def refresh(
     """Execute notebooks with their defaults and store the outputs of their check cells, and no others.
 
     Stored are outputs and execution counts (numbered in order); other cells and transient metadata are
-    cleared. A notebook in which a cell raised, or that was edited meanwhile, keeps its file as it is.
-    Refreshing twice gives the same bytes. Each notebook has a fresh workspace, also where ``OPSLAB_WORKSPACE``
+    cleared. A notebook in which a cell raised, that was edited meanwhile or that is read-only keeps its file as it
+    is. Refreshing twice gives the same bytes. Each notebook has a fresh workspace, also where ``OPSLAB_WORKSPACE``
     is set: what is stored depends on no leftovers.
 
-    Raises ``NotebookError`` for a path without notebooks, ``WorkspaceError`` for a file that cannot be written.
+    Raises ``NotebookError`` for a path without notebooks.
     """
     observer = observer or Silence()
     loaded = [(path, _read(path)) for path in documents.select(paths)]
     done = {path: Refreshed(path, False, error) for path, error in loaded if isinstance(error, NotebookError)}
-    with tempfile.TemporaryDirectory(prefix="opslab-") as scratch:
-        good = [document for _, document in loaded if isinstance(document, Document)]
-        todo = [
-            Job(document, Assignment({}, ()), writable_folder(Path(scratch) / str(i), "export TMPDIR=FOLDER"))
-            for i, document in enumerate(good)
-        ]
-        with Batch(todo, at_a_time=jobs, timeout=timeout, plain=plain_kernels) as batch:
-            for finished in batch.finished(observer):
-                path = finished.job.document.path
-                done[path] = _store(finished)
-                observer.finished(_result(finished, compare=False))
+    good = [document for _, document in loaded if isinstance(document, Document)]
+    todo = [Job(document, Assignment({}, ()), None) for document in good]
+    with Batch(todo, at_a_time=jobs, timeout=timeout, plain=plain_kernels) as batch:
+        for finished in batch.finished(observer):
+            path = finished.job.document.path
+            done[path] = _store(finished)
+            observer.finished(_result(finished, compare=False))
     return [done[path] for path, _ in loaded]
 
 
@@ -231,12 +202,21 @@ def _stable(output: Any, number: int) -> Any:
 
 
 def _store(finished: Finished) -> Refreshed:
-    path = finished.job.document.path
-    error = finished.outcome.error
-    if error is None and documents.read(path).content != finished.job.document.content:
-        error = NotebookError(f"{path} was edited while it was executed. Run it again: opslab refresh {path}")
-    if error is not None:
-        return Refreshed(path, False, error)
-    before = path.read_bytes()
-    documents.write(path.resolve(), _refreshed(finished))  # resolved: a link stays a link
-    return Refreshed(path, path.read_bytes() != before, None)
+    path, error = finished.job.document.path, finished.outcome.error
+    try:
+        if error is None and documents.read(path).content != finished.job.document.content:
+            error = NotebookError(f"{path} was edited while it was executed. Run it again: opslab refresh {path}")
+        if error is not None:
+            return Refreshed(path, False, error)
+        before = path.read_bytes()
+        if not path.stat().st_mode & stat.S_IWUSR:  # replacing it would go, and is not what its owner wants
+            raise PermissionError("it is read-only")
+        documents.write(path.resolve(), _refreshed(finished))  # resolved: a link stays a link
+        return Refreshed(path, path.read_bytes() != before, None)
+    except NotebookError as gone:
+        return Refreshed(path, False, gone)
+    except (OSError, WorkspaceError) as refused:
+        reason = refused.__cause__ or refused
+        what = f"{path}: cannot be stored: {getattr(reason, 'strerror', None) or reason}"
+        remedy = f"It and its folder must be writable: chmod u+w {path} {path.parent}"
+        return Refreshed(path, False, NotebookError(f"{what}. {remedy}"))

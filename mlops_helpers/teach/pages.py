@@ -27,11 +27,13 @@ __all__ = ["write_index", "write_notebook"]
 FOREIGN_SCRIPT = re.compile(r'<script\s[^>]*src="https?://[^"]*"[^>]*>\s*</script>')
 
 LOCAL_NOTEBOOK = re.compile(r'href="(?![a-z]+:)([^"#]+\.ipynb)"')
+MANY_COLOURS = 5_000
 BODY = re.compile(r"<body[^>]*>")
 #: Lines of prose that the eye can follow, and tables of text that scroll rather than wrap.
 READABLE = """<style>
-.jp-MarkdownOutput { max-width: 60rem; }
+.jp-RenderedHTMLCommon > :is(p, ul, ol, blockquote) { max-width: 55rem; }
 .jp-OutputArea-output pre { white-space: pre; overflow-x: auto; }
+nav a { color: #0550ae; font: 1rem system-ui, sans-serif; text-decoration: underline; }
 </style>"""
 
 INDEX = """\
@@ -86,7 +88,8 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4
  if result.status != "passed" %}<a class="{{ result.status }}" href="#problem-{{ row.number }}">{{
  result.status }}</a>{% else %}passed{% endif %}</td>
 <td class="number">{{ "%.1f"|format(result.seconds) }}</td>
-<td class="number">{{ result.cells[0] }} of {{ result.cells[1] }}</td>
+<td class="number">{{ result.cells[0] }} of {{ result.cells[1] }}{%
+ for line in result.cut %}<br><small>{{ line }}</small>{% endfor %}</td>
 <td>{% if result.not_compared %}not compared ({{ result.not_compared }}){% else %}{{
  result.checks - result.mismatches|length }} of {{ result.checks }} match{% endif %}</td>
 <td>{% for name, value in result.parameters.items() %}<code>{{ name }} = {{ value.__repr__() }}</code><br>{%
@@ -159,7 +162,16 @@ def _exporter() -> "HTMLExporter":
 
     logger = logging.getLogger("opslab.pages")
     logger.setLevel(logging.ERROR)
-    return HTMLExporter(log=logger)
+    exporter = HTMLExporter(log=logger)
+    exporter.register_filter("ansi2html", _coloured)
+    return exporter
+
+
+def _coloured(text: str) -> str:
+    """Turn a terminal's colours into HTML, unless they are many: nbconvert copies the text for each of them."""
+    from nbconvert.filters import ansi2html, strip_ansi
+
+    return str(ansi2html(text if text.count("\x1b") <= MANY_COLOURS else strip_ansi(text)))
 
 
 def write_index(report: Report, out: Path) -> None:
@@ -221,6 +233,7 @@ def _row(result: NotebookResult, number: int, out: Path) -> dict[str, Any]:
         "checks_compared": result.checks,
         "not_compared": result.not_compared,
         "mismatches": [dataclasses.asdict(mismatch) for mismatch in result.mismatches],
+        "output_cut": result.cut,
         "parameters": result.parameters,
         "error": error,
         "executed": relative(result.executed),

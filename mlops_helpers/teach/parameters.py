@@ -46,6 +46,11 @@ class Parameter:
         """
         import pydantic  # slow to load: only where a value is given
 
+        if isinstance(given, str) and any("\ud800" <= c <= "\udfff" for c in given):
+            raise ParameterError(
+                f"parameter {self.name}: found {given!r}, which is not text: bytes that are not UTF-8. "
+                f"Example: -p {self.name} {_as_typed(self.default)}"
+            )
         for value in _readings(given):
             try:
                 return self._strict().validate_python(value)

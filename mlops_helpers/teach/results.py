@@ -23,7 +23,7 @@ class NotebookResult:
     ``checks`` counts the check cells compared; ``not_compared`` says why they were not, or is empty.
     ``cells`` is (executed, all) code cells. ``parameters`` are the values given. ``failed_cell`` is the id of
     the cell that stopped it, or empty. ``executed`` and ``page`` are the files written below the output
-    folder.
+    folder. ``cut`` says, a cell each, how much output was left out of them because it was too long.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class NotebookResult:
     failed_cell: str
     executed: Path | None
     page: Path | None
+    cut: tuple[str, ...] = ()
 
     def explain(self) -> str:
         """Return everything a reader needs to mend what went wrong; empty when nothing did."""

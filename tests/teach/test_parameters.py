@@ -135,3 +135,21 @@ def test_a_name_that_some_declare_goes_to_those(document):
 def test_a_default_given_again_changes_nothing(document):
     assignments, _ = parameters.assign([document("n: int = 3  # n\nf: bool = True  # f")], {"n": "3", "f": "True"})
     assert assignments[0].changed == ()
+
+
+def test_true_is_not_1(document):
+    with pytest.raises(ParameterError, match="accepted is int"):
+        parameters.assign([document("n: int = 1  # n")], {"n": True})
+    assignments, _ = parameters.assign([document("n: int | bool = 1  # n\nf: float = 2  # f")], {"n": True, "f": 2.0})
+    assert [type(value) for value in assignments[0].values.values()] == [bool, float]
+    assert assignments[0].changed == ("n", "f")
+
+
+@pytest.mark.parametrize("given", ["\udcff", "a\ud800b"])
+def test_what_is_not_text_is_refused(document, given):
+    with pytest.raises(ParameterError, match="not UTF-8"):
+        parameters.assign([document("s: str = 'x'  # s")], {"s": given})
+
+
+def test_text_nested_too_deeply_to_be_a_literal_stays_text(document):
+    assert value(document, "(" * 100_000) == "(" * 100_000

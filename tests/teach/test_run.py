@@ -148,6 +148,99 @@ def test_a_workspace_of_the_user_is_shared_and_kept(save, cells, out, tmp_path, 
     assert (tmp_path / "mine" / "mine").exists()
 
 
+def test_notebooks_in_a_workspace_of_the_user_run_one_after_another(save, cells, out, tmp_path, monkeypatch):
+    monkeypatch.setenv("OPSLAB_WORKSPACE", str(tmp_path / "mine"))
+    mark = "with (w / 'marks').open('a') as f: f.write(f'{}\\n')"
+    # Each holds its place for as long as a second notebook needs to get in between, if it may.
+    hold = "import time\nlimit = time.monotonic() + 3\n"
+    hold += "while len((w / 'marks').read_text().split()) % 2 and time.monotonic() < limit: time.sleep(0.01)"
+    body = [cells.code(SEE), cells.code(mark.format("start")), cells.code(hold), cells.code(mark.format("end"))]
+    assert run([save("a", *body), save("b", *body)], out=out, jobs=2).passed
+    assert (tmp_path / "mine" / "marks").read_text().split() == ["start", "end"] * 2
+
+
+def test_two_runs_do_not_share_an_output_folder(save, cells, out):
+    from mlops_helpers.teach import outfolder
+
+    path = save("nb", cells.code("1"))
+    with outfolder.locked(out):
+        (out / "workspaces" / "nb").mkdir(parents=True)
+        with pytest.raises(WorkspaceError, match=r"another run writes to .*out; wait for it, or name another"):
+            run([path], out=out)
+        assert (out / "workspaces" / "nb").is_dir()
+        assert run([path], out=out.with_name("another")).passed
+    assert run([path], out=out).passed
+    assert sorted(p.name for p in out.iterdir()) == ["index.html", "nb.html", "nb.ipynb", "results.json", "workspaces"]
+
+
+def test_a_notebook_cannot_run_into_the_folder_of_its_own_run(save, cells, out):
+    inner = save("inner", cells.code("1"))
+    source = "from pathlib import Path\nfrom mlops_helpers.teach import notebooks\n"
+    source += f"notebooks.run([{str(inner)!r}], out=Path({str(out)!r}))"
+    error = str(only(run([save("nb", cells.code(source))], out=out)).error)
+    assert "another run writes to" in error
+
+
+@pytest.mark.parametrize("name", ["../mine.txt", "/{mine}", "sub/../../mine.txt", "link/mine.txt"])
+def test_a_forged_record_removes_nothing_outside_the_folder(save, cells, out, tmp_path, name):
+    path = save("nb", cells.code("1"))
+    run([path], out=out)
+    mine = tmp_path / "mine.txt"
+    mine.write_text("mine")
+    (out / "link").symlink_to(tmp_path)
+    record = json.loads((out / "results.json").read_text())
+    record["notebooks"][0]["page"] = name.format(mine=mine)
+    (out / "results.json").write_text(json.dumps(record))
+    assert run([path], out=out).passed
+    assert mine.read_text() == "mine"
+
+
+def test_given_parameters_are_no_cell_of_the_count(save, cells, out):
+    path = save("nb", cells.parameters("n: int = 1  # n"), cells.code("n"), cells.code("n"))
+    seen = []
+
+    class Counts:
+        def started(self, count):
+            seen.append(count)
+
+        def cell(self):
+            seen.append("cell")
+
+        def finished(self, result):
+            seen.append(result.cells)
+
+    run([path], {"n": "2"}, out=out, observer=Counts())
+    assert seen == [3, "cell", "cell", "cell", (3, 3)]
+    bad = save("bad", cells.parameters("n: int = 1  # n"), cells.code("n"), cells.code("1 / 0"))
+    result = only(run([bad], {"n": "2"}, out=out))
+    assert (result.cells, result.error.cell) == ((3, 3), 2)
+
+
+def test_an_executed_copy_runs_again(save, cells, out):
+    path = save("nb", cells.parameters("n: int = 1  # n"), cells.check("print(n)", "1\n"))
+    copy = only(run([path], {"n": "2"}, out=out)).executed
+    again = only(run([copy], out=out / "again"))
+    assert (again.status, again.cells, again.checks) == ("passed", (3, 3), 1)
+    third = only(run([copy], {"n": "3"}, out=out / "third"))
+    assert (third.status, third.cells) == ("passed", (3, 3))
+
+
+def test_a_broken_link_is_one_failed_notebook(save, cells, out):
+    path = save("sub/good", cells.code("1"))
+    path.with_name("broken.ipynb").symlink_to("missing.ipynb")
+    path.with_name("circle.ipynb").symlink_to("circle.ipynb")
+    path.with_name("folder.ipynb").mkdir()
+    report = run([path.parent], out=out)
+    assert [(result.path.stem, result.status) for result in report.results] == [
+        ("broken", "failed"),
+        ("circle", "failed"),
+        ("good", "passed"),
+    ]
+    assert "cannot be read" in str(report.results[0].error)
+    assert [bool(done.error) for done in notebooks.refresh([path.parent])] == [True, True, False]
+    assert [only(run([path.with_name("broken.ipynb")], out=out)).status] == ["failed"]
+
+
 def test_tags_of_nbval_are_honoured(save, cells, out):
     path = save(
         "nb",
@@ -307,3 +400,45 @@ def test_pages_need_no_network_and_link_to_each_other(save, cells, out) -> None:
     assert 'href="https://x.example/04_d.ipynb"' in page
     (other,) = re.findall(r'href="([^"]*03_c.ipynb)"', page)
     assert (out / other).resolve() == (first.parent / "../elsewhere/03_c.ipynb").resolve()
+
+
+def test_refresh_of_a_linked_notebook_keeps_the_link_and_its_mode(save, cells, tmp_path):
+    path = save("real/nb", cells.check("print(1)", "?"))
+    path.chmod(0o640)
+    link = tmp_path / "link.ipynb"
+    link.symlink_to(path)
+    (done,) = notebooks.refresh([link])
+    assert (done.path, done.changed) == (link, True)
+    assert link.is_symlink()
+    assert "1\\n" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_notebook_that_cannot_be_stored_fails_alone(save, cells, monkeypatch):
+    from mlops_helpers.teach import documents
+
+    paths = [save(name, cells.check("print(1)", "?")) for name in ("a", "b", "c", "d")]
+    before = [path.read_bytes() for path in paths]
+    paths[0].chmod(0o444)
+    write, read = documents.write, documents.read
+    seen = set()
+
+    def refuses(path, content):
+        if path.stem == "b":
+            raise WorkspaceError("export OPSLAB_WORKSPACE=FOLDER") from OSError(30, "Read-only file system")
+        write(path, content)
+
+    def vanishes(path):
+        if path.stem == "c" and path in seen:
+            raise NotebookError(f"{path}: cannot be read")
+        seen.add(path)
+        return read(path)
+
+    monkeypatch.setattr(documents, "write", refuses)
+    monkeypatch.setattr(documents, "read", vanishes)
+    done = notebooks.refresh(paths)
+    assert [item.changed for item in done] == [False, False, False, True]
+    assert "a.ipynb: cannot be stored: it is read-only" in str(done[0].error)
+    assert "b.ipynb: cannot be stored: Read-only file system" in str(done[1].error)
+    assert "OPSLAB_WORKSPACE" not in f"{done[0].error} {done[1].error}"
+    assert [path.read_bytes() == old for path, old in zip(paths, before, strict=True)] == [True, True, True, False]
