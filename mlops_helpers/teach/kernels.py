@@ -2,7 +2,8 @@
 
 Where forking is possible the server loads the notebooks' libraries once and forks; elsewhere it starts plain
 kernels. Either way a kernel has its own session, talks over sockets in a private folder (nothing listens on
-the network), is noticed when it dies, and never outlives the run, even when the run is killed.
+the network), is noticed when it dies, and does not outlive the run, even when the run is killed. (Out of reach:
+daemons with a clean environment, when the server itself is killed or where the system has no subreapers.)
 """
 
 import contextlib
