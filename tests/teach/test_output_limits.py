@@ -89,7 +89,7 @@ def test_the_longest_output_makes_a_page_in_seconds(text):
     notebook = nbformat.v4.new_notebook(cells=[cell])
     start = time.monotonic()
     pages._exporter().from_notebook_node(notebook)
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60  # a moment; a page whose time grows with the square takes far longer
 
 
 def test_a_mismatch_of_long_texts_shows_where_they_part(cells):
