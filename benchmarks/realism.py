@@ -80,6 +80,11 @@ def spread(values: list[float]) -> str:
 def main() -> bool:
     """Measure, print, store; return whether every goal holds."""
     real = {name: load(name).frame for name in ("youtube", "sms")}
+    other = {"youtube": "sms", "sms": "youtube"}
+    across = {}  # what a model reaches that was trained on the other real corpus
+    for name, corpus in real.items():
+        peer = make_pipeline().fit(real[other[name]]["text"], real[other[name]]["label"])
+        across[name] = roc_auc_score(corpus["label"], peer.predict_proba(corpus["text"])[:, 1])
     rows: dict[str, list[float]] = {}
     for seed in SEEDS:
         frame = load("simulated", n_comments=N_COMMENTS, seed=seed).frame
@@ -100,14 +105,14 @@ def main() -> bool:
             statistics.median(rows["youtube"]),
             "ROC-AUC",
             ">= 0.86",
-            f"median of {spread(rows['youtube'])}; {len(real['youtube'])} comments; SMS-trained reaches .860",
+            f"median of {spread(rows['youtube'])}; trained on SMS: {across['youtube']:.3f}",
         ),
         Figure(
             "trained on simulated only, ROC-AUC on SMS",
             statistics.median(rows["sms"]),
             "ROC-AUC",
             "",
-            f"median of {spread(rows['sms'])}; YouTube-trained reaches .859",
+            f"median of {spread(rows['sms'])}; trained on YouTube: {across['sms']:.3f}",
         ),
     ]
     for which, value in (("lowest", min(rows["accuracy"])), ("highest", max(rows["accuracy"]))):
