@@ -9,6 +9,10 @@
     │   └── DownloadError   a corpus could not be fetched, or its bytes are not the pinned ones
     ├── ArtifactError       an artifact is missing, incomplete or of an unknown format
     │   └── TamperedArtifactError   its bytes are not those that the manifest names
+    ├── ServiceError        a service cannot start, does not answer, or answers with an error
+    ├── EventLogError       an event log cannot be opened, is damaged, or did not take a record
+    │   ├── LogFull         too many records wait for the disk
+    │   └── LogFailed       the disk refused a write: nothing is recorded any more
     ├── RegistryError       a registered model, version or alias does not exist
     └── NotebookError       a notebook cannot be run or checked
         ├── CellError       a cell raised: carries cell, source and traceback
@@ -23,10 +27,14 @@ __all__ = [
     "CellError",
     "DataError",
     "DownloadError",
+    "EventLogError",
+    "LogFailed",
+    "LogFull",
     "NotebookError",
     "OpsLabError",
     "ParameterError",
     "RegistryError",
+    "ServiceError",
     "StructureError",
     "TamperedArtifactError",
     "WorkspaceError",
@@ -63,6 +71,22 @@ class TamperedArtifactError(ArtifactError):
 
 class RegistryError(OpsLabError):
     """A registered model, version or alias does not exist."""
+
+
+class ServiceError(OpsLabError):
+    """A service cannot start, does not answer, or answers with an error."""
+
+
+class EventLogError(OpsLabError):
+    """An event log cannot be opened, is damaged, or did not take a record."""
+
+
+class LogFull(EventLogError):
+    """Too many records wait for the disk; the record was not taken."""
+
+
+class LogFailed(EventLogError):
+    """The disk refused a write: the log takes no records until it is opened again."""
 
 
 class NotebookError(OpsLabError):

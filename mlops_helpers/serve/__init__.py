@@ -1,0 +1,1 @@
+"""Artifact -> answers, metrics, durable log: the filter, the gateway, the blog and their readers."""
