@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-SHARED = {"__main__", "harness"}
+SHARED = {"__main__", "harness", "load", "peers"}
 
 
 def main(names: list[str]) -> int:
