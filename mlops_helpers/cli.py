@@ -34,6 +34,10 @@ COMMANDS = {
     "check": Command("check the structure of notebooks", "mlops_helpers.teach.commands:check"),
     "refresh": Command("execute notebooks and store their check outputs", "mlops_helpers.teach.commands:refresh"),
     "data": Command("load comments and report what is wrong with them", "mlops_helpers.model.commands:data"),
+    "serve": Command("serve one model: the spam filter", "mlops_helpers.serve.commands:serve"),
+    "gateway": Command("share comments out among filters", "mlops_helpers.serve.commands:gateway"),
+    "blog": Command("run the blog", "mlops_helpers.serve.commands:blog"),
+    "platform": Command("run blog, gateway and filters together", "mlops_helpers.deploy.commands:platform"),
     "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
 }
 

@@ -241,6 +241,7 @@ def _server(app: Application, ready: Callable[[], None]) -> _Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who may say on whose behalf it calls is for the application to decide
         date_header=False,
         timeout_keep_alive=60,
         timeout_graceful_shutdown=max(1, round(app.limits.answer_seconds)),

@@ -1,0 +1,425 @@
+"""The log's one promise: what was acknowledged is there, once, whatever happened to the process or the disk."""
+
+import asyncio
+import errno
+import functools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from mlops_helpers.errors import EventLogError, LogFailed, LogFull, ParameterError
+from mlops_helpers.serve import eventlog
+from mlops_helpers.serve.eventlog import EventLog
+from mlops_helpers.serve.records import records
+from mlops_helpers.serve.segments import segments
+
+
+def live(test: Callable[..., Coroutine[None, None, None]]) -> Callable[..., None]:
+    """Run a test in an event loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args, **kwargs) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
+
+
+DEADLINE = 20  # seconds; far beyond what a slow machine needs
+
+
+@asynccontextmanager
+async def opened(folder: Path, **options) -> AsyncIterator[EventLog]:
+    log = EventLog(folder, **options)
+    await log.open()
+    try:
+        yield log
+    finally:
+        await log.close()
+
+
+def event(number: int) -> bytes:
+    return orjson.dumps({"n": number})
+
+
+def numbers(folder: Path) -> list[int]:
+    return [record["n"] for record in records(folder)]
+
+
+class Disk:
+    """Stands before ``os.write`` for segments: holds writes back, takes parts of them, or refuses them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.ready, self.entered = threading.Event(), threading.Event()
+        self.ready.set()
+        self.room: int | None = None
+        self.part: int | None = None
+        self.calls = 0
+        self._write = os.write
+        monkeypatch.setattr(os, "write", self.write)
+
+    def write(self, descriptor: int, data) -> int:
+        if threading.current_thread().name != "eventlog":
+            return self._write(descriptor, data)
+        self.calls += 1
+        self.entered.set()
+        assert self.ready.wait(DEADLINE)
+        if self.room is not None:
+            if self.room == 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            data = data[: self.room]
+            self.room -= len(data)
+        return self._write(descriptor, data[: self.part])
+
+    async def writing(self) -> None:
+        assert await asyncio.to_thread(self.entered.wait, DEADLINE)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    held = Disk(monkeypatch)
+    yield held
+    held.ready.set()
+
+
+@live
+async def test_an_acknowledged_record_is_in_the_file(tmp_path):
+    async with opened(tmp_path) as log:
+        for number in range(5):
+            await log.append(event(number))
+            assert numbers(tmp_path) == list(range(number + 1))
+        assert (log.pending, log.failed) == (0, None)
+        size = segments(tmp_path)[0].stat().st_size
+        assert (log.written.records, log.written.bytes, log.written.batches, log.written.syncs) == (5, size, 5, 5)
+
+
+@live
+async def test_nothing_is_acknowledged_before_the_synced_write_returned(tmp_path, disk, monkeypatch):
+    flags, real = {}, os.open
+
+    def remember(path, flag, *mode):
+        flags[Path(path).name] = flag
+        return real(path, flag, *mode)
+
+    monkeypatch.setattr(os, "open", remember)
+    async with opened(tmp_path) as log:
+        assert flags["00000001.log"] & os.O_DSYNC  # a write returns when its data is on disk
+        disk.ready.clear()
+        first = log.append(event(0))
+        await disk.writing()
+        later = [log.append(event(number)) for number in range(1, 100)]
+        assert not first.done()
+        assert log.pending == 100
+        assert set(later) == {later[0]} != {first}  # what comes while a batch is written shares the next one
+        disk.ready.set()
+        await asyncio.gather(first, later[0])
+        assert (log.written.batches, disk.calls) == (2, 2)
+    assert numbers(tmp_path) == list(range(100))
+
+
+@live
+async def test_what_one_pass_of_the_loop_records_is_one_batch(tmp_path):
+    async def one(number: int) -> None:
+        durable = log.append(event(number))
+        time.sleep(0.001)  # the thread could run now
+        await durable
+
+    async with opened(tmp_path) as log:
+        await asyncio.gather(*map(one, range(20)))
+        assert log.written.batches == 1
+
+
+@live
+async def test_no_record_falls_between_two_batches(tmp_path, monkeypatch):
+    class Slow(list):
+        def append(self, record: bytes) -> None:
+            time.sleep(0.005)  # the writer could close the batch now
+            super().append(record)
+
+    batch = eventlog._Batch
+    monkeypatch.setattr(eventlog, "_Batch", lambda durable: batch(durable, Slow()))
+    monkeypatch.setattr(eventlog, "GATHER_SECONDS", 0)
+    async with opened(tmp_path, durability="async") as log:
+        for number in range(20):
+            log.append(event(number))
+    assert numbers(tmp_path) == list(range(20))
+
+
+@live
+async def test_async_returns_at_once_and_close_writes_the_rest(tmp_path):
+    async with opened(tmp_path, durability="async") as log:
+        assert [log.append(event(number)) for number in range(1000)] == [None] * 1000
+        async with asyncio.timeout(DEADLINE):
+            while log.pending:
+                await asyncio.sleep(0.001)
+        assert numbers(tmp_path) == list(range(1000))
+        log.append(event(1000))
+    assert numbers(tmp_path) == list(range(1001))
+
+
+@pytest.mark.parametrize("durability", ["ack", "async"])
+@live
+async def test_close_writes_what_was_appended_just_before(tmp_path, durability):
+    log = EventLog(tmp_path, durability=durability)
+    await log.open()
+    futures = [log.append(event(number)) for number in range(10)]
+    await log.close()
+    await log.close()
+    assert numbers(tmp_path) == list(range(10))
+    assert durability == "async" or all(future.done() for future in futures)
+    assert not [thread for thread in threading.enumerate() if thread.name == "eventlog"]
+    with pytest.raises(EventLogError, match="not open"):
+        log.append(event(10))
+    with pytest.raises(EventLogError, match="opened already"):
+        await log.open()
+
+
+@live
+async def test_a_log_that_was_never_opened_takes_nothing_and_closes(tmp_path):
+    log = EventLog(tmp_path / "log")
+    with pytest.raises(EventLogError, match="not open"):
+        log.append(event(0))
+    await log.close()
+    assert not log.folder.exists()
+
+
+@live
+async def test_the_queue_is_bounded_and_opens_again(tmp_path, disk):
+    async with opened(tmp_path, max_pending=10) as log:
+        disk.ready.clear()
+        futures = [log.append(event(0))]
+        await disk.writing()
+        futures += [log.append(event(number)) for number in range(1, 10)]
+        with pytest.raises(LogFull, match="10 records wait"):
+            log.append(event(10))
+        assert log.pending == 10
+        disk.ready.set()
+        await asyncio.gather(*set(futures))
+        await log.append(event(11))
+    assert numbers(tmp_path) == [*range(10), 11]
+
+
+@live
+async def test_a_cancelled_waiter_does_not_disturb_the_others(tmp_path, disk):
+    async with opened(tmp_path) as log:
+        disk.ready.clear()
+
+        async def one(number: int) -> int:
+            await log.append(event(number))
+            return number
+
+        waiters = [asyncio.create_task(one(number)) for number in range(3)]
+        impatient = asyncio.create_task(asyncio.wait_for(asyncio.shield(log.append(event(3))), 0.001))
+        await disk.writing()
+        waiters[1].cancel()
+        with pytest.raises(TimeoutError):  # behind a shield one may leave before the disk answers
+            await impatient
+        assert not any(waiter.done() for waiter in waiters)
+        disk.ready.set()
+        first, cancelled, last = await asyncio.gather(*waiters, return_exceptions=True)
+        assert (first, type(cancelled), last) == (0, asyncio.CancelledError, 2)
+    assert sorted(numbers(tmp_path)) == [0, 1, 2, 3]
+
+
+@live
+async def test_short_writes_are_continued(tmp_path, disk):
+    disk.part = 7
+    async with opened(tmp_path) as log:
+        await asyncio.gather(*{log.append(event(number)) for number in range(20)})
+        assert log.written.syncs == disk.calls > 20
+    assert numbers(tmp_path) == list(range(20))
+
+
+@live
+async def test_a_full_disk_fails_the_log_and_everyone_who_waits(tmp_path, disk):
+    async with opened(tmp_path) as log:
+        await log.append(event(0))
+        disk.entered.clear()
+        disk.ready.clear()
+        disk.room = 40  # one whole line of 18 bytes, a second one and a part of the third
+        writing = [log.append(event(number)) for number in range(1, 6)]
+        await disk.writing()
+        waiting = log.append(event(6))
+        disk.ready.set()
+        for future in (writing[0], waiting):
+            with pytest.raises(LogFailed, match="No space left"):
+                await future
+        with pytest.raises(LogFailed, match="No space left"):
+            log.append(event(7))
+        assert (log.failed.errno, log.written.records, log.pending) == (errno.ENOSPC, 1, 6)
+        assert segments(tmp_path)[0].read_bytes().endswith(b"\n")  # cut back
+        disk.room = None
+    assert numbers(tmp_path) == [0, 1, 2]
+    async with opened(tmp_path) as log:
+        await log.append(event(8))
+    assert numbers(tmp_path) == [0, 1, 2, 8]
+    assert not list(tmp_path.glob("*.torn"))
+
+
+@live
+async def test_async_tells_of_a_failure_at_the_next_append(tmp_path, disk):
+    async with opened(tmp_path, durability="async") as log:
+        disk.room = 0
+        log.append(event(0))
+        async with asyncio.timeout(DEADLINE):
+            while log.failed is None:
+                await asyncio.sleep(0.001)
+        assert log.pending == 1
+        with pytest.raises(LogFailed):
+            log.append(event(1))
+
+
+@live
+async def test_segments_rotate_between_batches_and_the_oldest_go(tmp_path):
+    async with (
+        opened(tmp_path / "all", segment_bytes=100) as log,
+        opened(tmp_path / "few", segment_bytes=100, keep_segments=2) as few,
+    ):
+        for number in range(30):
+            await log.append(event(number))
+            await few.append(event(number))
+    everything, kept = segments(tmp_path / "all"), segments(tmp_path / "few")
+    assert [path.name for path in everything] == [f"{number:08d}.log" for number in range(1, len(everything) + 1)]
+    assert len(everything) > 4
+    assert all(100 <= path.stat().st_size < 120 for path in everything[:-1])
+    assert numbers(tmp_path / "all") == list(range(30))
+    assert [path.name for path in kept] == [path.name for path in everything[-2:]]
+    assert numbers(tmp_path / "few") == list(range(30))[-len(numbers(tmp_path / "few")) :]
+    async with opened(tmp_path / "few", segment_bytes=100, keep_segments=2) as few:
+        await few.append(event(30))
+    assert numbers(tmp_path / "few")[-2:] == [29, 30]
+
+
+@live
+async def test_a_failed_rotation_fails_the_log(tmp_path):
+    async with opened(tmp_path, segment_bytes=1) as log:
+        await log.append(event(0))
+        (tmp_path / "00000002.log").mkdir()
+        with pytest.raises(LogFailed):
+            await log.append(event(1))
+        (tmp_path / "00000002.log").rmdir()
+    assert numbers(tmp_path) == [0]
+
+
+@live
+async def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
+    async with opened(tmp_path):
+        second = EventLog(tmp_path)
+        with pytest.raises(EventLogError, match=f"written by process {os.getpid()} on "):
+            await second.open()
+        await second.close()
+    async with opened(tmp_path) as log:
+        await log.append(event(0))
+
+
+@live
+async def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EventLogError, match="cannot hold a log"):
+        await EventLog(tmp_path / "file" / "log").open()
+
+
+@live
+async def test_a_failed_start_gives_the_folder_free(tmp_path):
+    (tmp_path / "00000001.log").mkdir()
+    with pytest.raises(EventLogError, match="cannot hold a log"):
+        await EventLog(tmp_path).open()
+    (tmp_path / "00000001.log").rmdir()
+    async with opened(tmp_path) as log:
+        await log.append(event(0))
+
+
+@live
+async def test_a_newline_is_refused_before_it_breaks_the_log(tmp_path):
+    async with opened(tmp_path) as log:
+        with pytest.raises(EventLogError, match="newline"):
+            log.append(b'{"n":\n1}')
+        await log.append(event(0))
+    assert numbers(tmp_path) == [0]
+
+
+@pytest.mark.parametrize(
+    "options", [{"durability": "maybe"}, {"max_pending": 0}, {"segment_bytes": 0}, {"keep_segments": -1}]
+)
+def test_other_options_are_refused(tmp_path, options):
+    with pytest.raises(ParameterError, match="accepted"):
+        EventLog(tmp_path, **options)
+
+
+@live
+async def test_reading_while_writing_sees_a_growing_prefix(tmp_path):
+    seen = []
+
+    def read_until(enough: threading.Event) -> None:
+        while not enough.is_set():
+            seen.append(numbers(tmp_path))
+
+    async with opened(tmp_path, segment_bytes=2000) as log:
+        await log.append(event(0))
+        enough = threading.Event()
+        reader = asyncio.create_task(asyncio.to_thread(read_until, enough))
+        acknowledged = 1
+        try:
+            while len(seen) < 10 or acknowledged < 500:
+                batch = {log.append(event(number)) for number in range(acknowledged, acknowledged + 25)}
+                await asyncio.gather(*batch)
+                acknowledged += 25
+        finally:
+            enough.set()
+            await reader
+    assert all(found == list(range(len(found))) for found in seen)
+    assert len(seen[-1]) > len(seen[0])
+
+
+WRITER = """
+import os, sys, asyncio
+import uvloop
+from pathlib import Path
+from mlops_helpers.serve.eventlog import EventLog
+
+async def main(folder, start):
+    log = EventLog(Path(folder), segment_bytes=20_000)
+    await log.open()
+    number = start
+    async def client():
+        nonlocal number
+        while True:
+            number, mine = number + 1, number
+            await log.append(b'{"n":%d,"text":"%b"}' % (mine, b"x" * (mine % 300)))
+            os.write(1, b"%d\\n" % mine)
+    await asyncio.gather(*(client() for _ in range(16)))
+
+uvloop.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+@live
+async def test_kill_9_loses_nothing_that_was_acknowledged(tmp_path):
+    """Eight writers are killed at random moments in the same folder."""
+    chance = random.Random(20)
+    acknowledged: list[int] = []
+    for life in range(8):
+        writer = subprocess.Popen([sys.executable, "-c", WRITER, tmp_path, str(life * 10**6)], stdout=subprocess.PIPE)
+        try:
+            told = [writer.stdout.readline() for _ in range(chance.randrange(1, 600))]
+        finally:
+            writer.send_signal(signal.SIGKILL)
+            rest, _ = writer.communicate(timeout=DEADLINE)
+        acknowledged += map(int, b"".join([*told, rest]).split())
+        found = Counter(numbers(tmp_path))
+        assert [number for number in acknowledged if found[number] != 1] == []
+        assert max(found.values()) == 1
+    async with opened(tmp_path) as log:
+        await log.append(event(-1))
+    assert numbers(tmp_path)[-1] == -1
+    assert len(acknowledged) > 500

@@ -1,0 +1,230 @@
+"""Framing, recovery and reading: every whole record comes back, damage is named, and tables are typed."""
+
+import asyncio
+import datetime
+from pathlib import Path
+
+import orjson
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_helpers.errors import EventLogError
+from mlops_helpers.serve.eventlog import EventLog
+from mlops_helpers.serve.records import join_labels, read, records, unique
+from mlops_helpers.serve.segments import SegmentWriter, frame, segments, unframe
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def write(folder: Path, *events: dict, name: str = "00000001.log") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    path.write_bytes(b"".join(frame(orjson.dumps(event)) for event in events))
+    return path
+
+
+def reopen(folder: Path) -> None:
+    SegmentWriter(folder, segment_bytes=10**6, keep_segments=0).close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.dictionaries(TEXT, JSON, max_size=4), max_size=6))
+def test_any_json_comes_back(tmp_path_factory, events):
+    async def write_all(folder: Path) -> None:
+        log = EventLog(folder, segment_bytes=200)
+        await log.open()
+        for event in events:
+            log.append(orjson.dumps(event))
+        await log.close()
+
+    folder = tmp_path_factory.mktemp("log")
+    asyncio.run(write_all(folder))
+    assert list(records(folder)) == events
+
+
+@given(st.binary().filter(lambda record: b"\n" not in record), st.data())
+def test_any_changed_byte_of_a_line_is_noticed(record, data):
+    line = frame(record)
+    assert unframe(line) == record
+    at = data.draw(st.integers(0, len(line) - 1))
+    changed = bytearray(line)
+    changed[at] ^= data.draw(st.integers(1, 255))
+    assert unframe(bytes(changed)) is None
+
+
+def test_a_tail_torn_at_any_byte_is_ignored_cut_off_and_kept(tmp_path):
+    events = [{"n": number, "text": "spam, ham\n\x00é"} for number in range(3)]
+    path = write(tmp_path, *events)
+    content = path.read_bytes()
+    line = len(content) // 3
+    torn = tmp_path / "00000001.log.torn"
+    for size in range(line, len(content)):
+        path.write_bytes(content[:size])
+        whole = size // line
+        assert list(records(tmp_path)) == events[:whole]
+        torn.unlink(missing_ok=True)
+        reopen(tmp_path)
+        assert path.read_bytes() == content[: whole * line]
+        assert (torn.read_bytes() if torn.exists() else b"") == content[whole * line : size]
+
+
+@pytest.mark.parametrize("tail", [b"\0" * 5000, b"00000000 {}\n", b"no record\n" * 3, b"\n", b"\n\n12"])
+def test_any_other_tail_is_cut_off_too(tmp_path, tail, caplog):
+    path = write(tmp_path, {"n": 1})
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    assert list(records(tmp_path)) == [{"n": 1}]
+    reopen(tmp_path)
+    reopen(tmp_path)
+    assert path.read_bytes() == whole
+    assert (tmp_path / "00000001.log.torn").read_bytes() == tail
+    assert f"{len(tail)} bytes" in caplog.text
+
+
+def test_a_segment_without_any_whole_record_becomes_empty(tmp_path):
+    (tmp_path / "00000001.log").write_bytes(b"nothing\nwhole")
+    reopen(tmp_path)
+    assert list(records(tmp_path)) == []
+    assert (tmp_path / "00000001.log.torn").read_bytes() == b"nothing\nwhole"
+
+
+def test_damage_before_the_last_whole_record_is_named_never_skipped(tmp_path):
+    path = write(tmp_path, {"n": 1}, {"n": 2}, {"n": 3})
+    content = path.read_bytes()
+    line = len(content) // 3
+    for at in range(line, 2 * line - 1):  # a newline that is gone makes one line of two: a torn tail
+        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        reopen(tmp_path)  # leaves it for the reader
+        found = []
+        with pytest.raises(EventLogError, match=rf"00000001\.log is damaged at byte {line} \(line 2\).*sed -i"):
+            found.extend(records(tmp_path))
+        assert found == [{"n": 1}]
+
+
+@pytest.mark.parametrize("tail", [b"\0\0\0", b"12345678 {}\n"])
+def test_an_older_segment_has_no_torn_tail(tmp_path, tail):
+    path = write(tmp_path, {"n": 1})
+    write(tmp_path, {"n": 2}, name="00000002.log")
+    whole = path.read_bytes()
+    path.write_bytes(whole + tail)
+    with pytest.raises(EventLogError, match=f"damaged at byte {len(whole)}"):
+        list(records(tmp_path))
+
+
+def test_a_missing_segment_and_a_missing_log_are_errors(tmp_path):
+    for number in (9, 10, 12):  # order is by number; the oldest may be gone
+        write(tmp_path, {"n": number}, name=f"{number}.log")
+    with pytest.raises(EventLogError, match=r"12\.log after 10\.log"):
+        list(records(tmp_path))
+    segments(tmp_path)[-1].unlink()
+    assert [record["n"] for record in records(tmp_path)] == [9, 10]
+    with pytest.raises(EventLogError, match="no event log"):
+        list(records(tmp_path / "elsewhere"))
+
+
+def test_a_segment_that_retention_removes_meanwhile_is_passed_over(tmp_path):
+    first = write(tmp_path, {"n": 1})
+    write(tmp_path, {"n": 2}, name="00000002.log")
+    write(tmp_path, {"n": 3}, name="00000003.log")
+    reading = records(tmp_path)
+    assert next(reading) == {"n": 1}
+    first.with_name("00000002.log").unlink()
+    assert [record["n"] for record in reading] == [3]
+
+
+def test_a_line_that_is_finished_while_it_is_read_is_no_damage(tmp_path, monkeypatch):
+    path = write(tmp_path, {"n": 1}, {"n": 2}, {"n": 3})
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+    def meanwhile(line: bytes) -> bytes | None:
+        if not line.endswith(b"\n"):
+            path.write_bytes(content)
+        return unframe(line)
+
+    monkeypatch.setattr("mlops_helpers.serve.records.unframe", meanwhile)
+    assert list(records(tmp_path)) == [{"n": 1}]
+    assert [record["n"] for record in records(tmp_path)] == [1, 2, 3]
+
+
+def test_what_is_whole_but_no_json_is_named(tmp_path):
+    (tmp_path / "00000001.log").write_bytes(frame(b"{}") + frame(b"{"))
+    with pytest.raises(EventLogError, match=r"no JSON at byte 12 \(line 2\)"):
+        list(records(tmp_path))
+
+
+def prediction(ts: float, comment: str, *, shadow: bool = False, score: float = 0.0, request: str = "r") -> dict:
+    return {
+        "ts": ts,
+        "request_id": request,
+        "comment_id": comment,
+        "version": "v1",
+        "artifact": "0123456789ab",
+        "score": score,
+        "spam": score >= 0.5,
+        "chars": 10,
+        "shadow": shadow,
+    }
+
+
+def test_a_table_is_typed_and_an_empty_one_alike(tmp_path):
+    write(tmp_path / "full", prediction(1_700_000_000.25, "a"), prediction(1_700_000_001.0, "b", score=1.0))
+    write(tmp_path / "empty")
+    full, empty = read(tmp_path / "full"), read(tmp_path / "empty")
+    assert full["ts"].tolist()[0] == pd.Timestamp("2023-11-14 22:13:20.25", tz="UTC")
+    assert list(full.columns) == list(empty.columns)
+    assert full.dtypes.to_dict() == empty.dtypes.to_dict()
+    assert join_labels(unique(empty), empty[["comment_id"]].assign(label=1, decided_at=0.0)).empty
+
+
+def test_replicas_are_read_as_one_table_in_time_order(tmp_path):
+    write(tmp_path / "one", prediction(1.0, "a"), prediction(3.0, "c"))
+    write(tmp_path / "two", prediction(2.0, "b"))
+    assert read([tmp_path / "one", tmp_path / "two"])["comment_id"].tolist() == ["a", "b", "c"]
+
+
+def test_other_records_make_a_table_of_their_own_fields(tmp_path):
+    write(tmp_path, {"ts": 1.0, "path": "/v1/classify", "retried": True, "status": 200}, {"path": "/", "more": [1]})
+    table = read(tmp_path)
+    assert list(table.columns) == ["ts", "path", "retried", "status", "more"]
+    assert (str(table["retried"].dtype), table["retried"].tolist()) == ("boolean", [True, pd.NA])
+    assert table["ts"].isna().tolist() == [False, True]
+
+
+def test_unique_keeps_the_first_delivery(tmp_path):
+    write(tmp_path, prediction(1.0, "a", request="1"), prediction(2.0, "b", request="2"), prediction(3.0, "a"))
+    assert unique(read(tmp_path))["request_id"].tolist() == ["1", "2"]
+
+
+def test_labels_are_joined_as_they_were_known(tmp_path):
+    write(tmp_path, prediction(10.0, "a"), prediction(20.0, "b"), prediction(30.0, "c"), prediction(40.0, "a"))
+    predictions = read(tmp_path)
+    labels = pd.DataFrame(
+        {"comment_id": ["a", "b", "a", "z"], "label": [1, 0, 0, 1], "decided_at": [100.0, 200.0, 300.0, 1.0]}
+    )
+
+    def known(as_of: object) -> list:
+        return join_labels(predictions, labels, as_of)["label"].tolist()
+
+    joined = join_labels(predictions, labels)
+    assert list(joined.columns) == [*predictions.columns, "label", "label_delay"]
+    assert str(joined["label"].dtype) == "Int64"
+    assert joined["label"].tolist() == [0, 0, pd.NA, 0]  # the later decision counts
+    assert joined["label_delay"].dt.total_seconds().tolist()[:2] == [290.0, 180.0]
+    assert joined["label_delay"].isna().tolist() == [False, False, True, False]
+    assert known("1970-01-01 00:03:20") == [1, 0, pd.NA, 1]
+    assert known(datetime.datetime.fromtimestamp(199, datetime.UTC)) == [1, pd.NA, pd.NA, 1]
+    assert known("1970-01-01") == [pd.NA] * 4
+    written = labels.assign(decided_at=pd.to_datetime(labels["decided_at"], unit="s").astype(str))
+    assert join_labels(predictions, written).equals(joined)
