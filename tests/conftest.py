@@ -1,6 +1,8 @@
 """What all tests share: a workspace of their own, and engines that are required, found or said to be missing."""
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +28,18 @@ def _corpora() -> bool:
     return all((folder / corpus.file_name).is_file() for corpus in data.CORPORA.values())
 
 
-ENGINES = {"data": Engine(_corpora, "opslab data youtube sms (downloads them), or export MLOPS_DATA_DIR=FOLDER")}
+def chromium() -> str | None:
+    """Return the path of the system's Chromium, or None."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    return next((path for path in map(shutil.which, names) if path), None)
+
+
+ENGINES = {
+    "data": Engine(_corpora, "opslab data youtube sms (downloads them), or export MLOPS_DATA_DIR=FOLDER"),
+    "chromium": Engine(
+        lambda: bool(chromium() and importlib.util.find_spec("playwright")), "apt-get install chromium && make setup"
+    ),
+}
 REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
 
 
@@ -59,6 +72,18 @@ def workspace_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "workspace"
     monkeypatch.setenv("OPSLAB_WORKSPACE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=[f"--{flag}" for flag in flags.split()])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="session")

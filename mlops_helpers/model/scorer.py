@@ -1,51 +1,144 @@
-"""Scores text with the tables of an artifact, as the pipeline would, with the standard library alone."""
+"""Scores text with the tables of an artifact, as the pipeline would, with the standard library alone.
+
+A block of terms adds ``sum(tf * product) / sqrt(sum(tf**2 * square))`` to the log-odds, with ``product = idf *
+coefficient`` and ``square = idf**2`` computed at export. Nearly every term of a comment occurs once. So both sums are
+formed once for each chunk of text between white space and remembered; a comment adds those of its chunks, looks up
+the n-grams that span several words, and corrects both sums for the few terms that occur again.
+
+A score depends on the text only, to the last bit: never on what was scored before or on other threads.
+"""
 
 import math
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Protocol
 
-__all__ = ["ANALYZERS", "Scorer"]
+__all__ = ["ANALYZERS", "Scorer", "Scoring"]
 
-_WORDS = re.compile(r"(?u)\b\w\w+\b")  # scikit-learn's default token pattern; the format knows no other
-
-
-def _word_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
-    def terms(text: str) -> Iterator[str]:
-        words = _WORDS.findall(text)
-        for n in range(low, high + 1):
-            for i in range(len(words) - n + 1):
-                yield " ".join(words[i : i + n])
-
-    return terms
+REMEMBERED_CHUNKS = 8192
+LONGEST_REMEMBERED = 40  # characters; with the number of chunks it bounds the memory to some megabytes
+_INDEX = "I"
+_NO_INDICES = array(_INDEX)
+_find_words = re.compile(r"(?u)\b\w\w+\b").findall  # scikit-learn's default pattern; the format knows no other
 
 
-def _char_wb_terms(low: int, high: int) -> Callable[[str], Iterator[str]]:
-    def terms(text: str) -> Iterator[str]:
-        for word in text.split():
-            padded = f" {word} "
-            for n in range(low, high + 1):
-                yield padded[:n]
-                if n >= len(padded):  # as scikit-learn: a word shorter than n counts once, and for no longer n
-                    break
-                for i in range(1, len(padded) - n + 1):
-                    yield padded[i : i + n]
-
-    return terms
+Floats = Iterable[float]
+_Piece = tuple[float, float, bytes, tuple[str, ...]]
 
 
-ANALYZERS = {"word": _word_terms, "char_wb": _char_wb_terms}
-"""How a text becomes terms: for each analyzer of scikit-learn, a function of the n-gram range."""
+class Scoring(Protocol):
+    """What a service needs of a model, whatever its format."""
+
+    @property
+    def inline(self) -> bool:
+        """Whether scoring a comment is cheap enough to be done in an event loop."""
+
+    def score(self, text: str) -> float:
+        """Return the spam score of a text, 0 to 1."""
+
+    def scores(self, texts: Sequence[str]) -> list[float]:
+        """Return the spam score of each text."""
+
+
+class _Block:
+    """The terms of one vectorizer. A *piece* is what one chunk adds to a block: both sums, and its terms' indices."""
+
+    def __init__(self, block: dict[str, Any], terms: list[str], squares: array, products: array) -> None:
+        self.low, self.high = block["ngrams"]
+        self.sublinear = block["sublinear_tf"]
+        index = dict(zip(terms, range(1, len(terms) + 1), strict=True))  # from 1: filter(None) drops unknown terms
+        if len(index) != len(terms):
+            raise ValueError("terms are not distinct")
+        self.find = index.get
+        self.squares, self.products = array("d", [0.0]) + squares, array("d", [0.0]) + products
+
+    def known(self, terms: Iterable[str]) -> array:
+        return array(_INDEX, filter(None, map(self.find, terms)))
+
+    def sums(self, indices: array) -> tuple[float, float, bytes]:
+        # fsum: its error does not grow with the number of terms; bytes: small, and joined at once
+        return (
+            math.fsum(map(self.products.__getitem__, indices)),
+            math.fsum(map(self.squares.__getitem__, indices)),
+            indices.tobytes(),
+        )
+
+    def total(self, products: Iterable[float], squares: Iterable[float], indices: array) -> float:
+        """Return what the block adds to the log-odds, given sums in which each occurrence counts in full."""
+        seen: set[int] = set()
+        add = seen.add
+        again = [index for index in indices if index in seen or add(index)]  # add() returns None
+        product, square, sublinear = math.fsum(products), math.fsum(squares), self.sublinear
+        product_of, square_of = self.products, self.squares
+        for index, more in Counter(again).items():
+            count = more + 1
+            tf = 1.0 + math.log(count) if sublinear else count
+            product += (tf - count) * product_of[index]
+            square += (tf * tf - count) * square_of[index]
+        return product / math.sqrt(square) if square > 0 else 0.0
+
+
+class _Words(_Block):
+    def piece(self, chunk: str) -> _Piece:
+        words = tuple(_find_words(chunk))
+        return *self.sums(self.known(words) if self.low == 1 else _NO_INDICES), words
+
+    def value(self, products: Floats, squares: Floats, indices: array, words: Iterable[tuple[str, ...]]) -> float:
+        """Add the n-grams of several words, which may lie in several chunks."""
+        flat = list(chain.from_iterable(words))
+        for n in range(max(self.low, 2), self.high + 1):
+            spanning = self.known(map(" ".join, zip(*(flat[start:] for start in range(n)), strict=False)))
+            products, squares = (
+                chain(products, map(self.products.__getitem__, spanning)),
+                chain(squares, map(self.squares.__getitem__, spanning)),
+            )
+            indices += spanning
+        return self.total(products, squares, indices)
+
+
+class _Characters(_Block):
+    def piece(self, chunk: str) -> _Piece:
+        padded = f" {chunk} "
+        if len(chunk) <= LONGEST_REMEMBERED:
+            return *self.sums(self.known(_cut(len(padded), self.low, self.high)(padded))), ()
+        return *self.sums(self.known(padded[where] for where in _slices(len(padded), self.low, self.high))), ()
+
+    def value(self, products: Floats, squares: Floats, indices: array, words: Iterable[tuple[str, ...]]) -> float:
+        return self.total(products, squares, indices)
+
+
+ANALYZERS: dict[str, type[_Words] | type[_Characters]] = {"word": _Words, "char_wb": _Characters}
+"""How a text becomes terms, by scikit-learn's name of the analyzer."""
+
+
+def _slices(length: int, low: int, high: int) -> Iterator[slice]:
+    """Yield where the n-grams of a padded chunk are."""
+    for n in range(low, high + 1):
+        yield slice(0, n)
+        if n >= length:  # as scikit-learn: a chunk shorter than n counts once, and for no longer n
+            break
+        yield from (slice(start, start + n) for start in range(1, length - n + 1))
+
+
+@lru_cache(maxsize=4 * LONGEST_REMEMBERED)
+def _cut(length: int, low: int, high: int) -> Callable[[str], tuple[str, ...]]:
+    """Return what cuts a padded chunk of that length into its n-grams, and "" (for one item alone gives no tuple)."""
+    return itemgetter(slice(0), *_slices(length, low, high))
+
+
+def _pieces(blocks: list[_Words | _Characters], chunk: str) -> tuple[Any, ...]:
+    return tuple(chain.from_iterable([block.piece(chunk) for block in blocks]))
 
 
 class Scorer:
-    """Computes the spam score of a text from an artifact's tables.
+    """Computes the spam score of a text from an artifact's tables; may be used by several threads at once."""
 
-    For each block: term frequencies (1 + ln tf where ``sublinear_tf``) times idf, scaled to unit length, times the
-    coefficients; the sum of the blocks and the intercept goes through the logistic function.
-    """
+    inline = True
 
     def __init__(self, manifest: dict[str, Any], terms: list[list[str]], weights: array) -> None:
         self._intercept = float(manifest["intercept"])
@@ -53,27 +146,30 @@ class Scorer:
         at = 0
         for block, names in zip(manifest["blocks"], terms, strict=True):
             n = len(names)
-            idf, coefficients = weights[at : at + n], weights[at + n : at + 2 * n]
+            tables = weights[at : at + n], weights[at + n : at + 2 * n]
+            self._blocks.append(ANALYZERS[block["analyzer"]](block, names, *tables))
             at += 2 * n
-            table = dict(zip(names, zip(idf, coefficients, strict=True), strict=True))
-            analyze = ANALYZERS[block["analyzer"]](*block["ngrams"])
-            self._blocks.append((analyze, table, bool(block["sublinear_tf"])))
+        # of the blocks, not of self: without a cycle a replaced scorer is freed at once, even after gc.freeze()
+        self._piece = partial(_pieces, self._blocks)
+        self._remembered = lru_cache(maxsize=REMEMBERED_CHUNKS)(self._piece)
 
     def score(self, text: str) -> float:
         """Return the spam score of a text, 0 to 1."""
-        text = text.lower()
+        chunks = text.lower().split()
+        remembered = len(max(chunks, key=len, default="")) <= LONGEST_REMEMBERED
+        columns = list(zip(*map(self._remembered if remembered else self._any_piece, chunks), strict=True))
         total = self._intercept
-        for analyze, table, sublinear in self._blocks:
-            dot = squares = 0.0
-            for term, count in Counter(analyze(text)).items():
-                weights = table.get(term)
-                if weights is not None:
-                    value = (1.0 + math.log(count) if sublinear else count) * weights[0]
-                    dot += value * weights[1]
-                    squares += value * value
-            if squares:
-                total += dot / math.sqrt(squares)
+        for block, at in zip(self._blocks, range(0, len(columns), 4), strict=False):  # no column without a chunk
+            products, squares, indices, words = columns[at : at + 4]
+            total += block.value(products, squares, array(_INDEX, b"".join(indices)), words)
         if total >= 0:
             return 1.0 / (1.0 + math.exp(-total))
         odds = math.exp(total)  # the other form overflows here
         return odds / (1.0 + odds)
+
+    def scores(self, texts: Sequence[str]) -> list[float]:
+        """Return the spam score of each text."""
+        return [self.score(text) for text in texts]
+
+    def _any_piece(self, chunk: str) -> tuple[Any, ...]:
+        return (self._remembered if len(chunk) <= LONGEST_REMEMBERED else self._piece)(chunk)

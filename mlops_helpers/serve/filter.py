@@ -221,19 +221,17 @@ def _comment(comment: Any, position: int | None) -> tuple[str | None, str]:
     where = "" if position is None else f"comments[{position}]: "
     if type(comment) is not dict:
         raise Problem(422, f"{where}found a {type(comment).__name__}; accepted: an object with text, and with id")
-    text, comment_id = comment.get("text"), comment.get("id")
+    if strange := sorted(set(comment) - {"id", "text"})[:3]:
+        raise Problem(422, f"{where}unknown: {', '.join(repr(name[:32]) for name in strange)}; accepted: id, text")
+    if "text" not in comment or (position is not None and "id" not in comment):
+        raise Problem(422, f"{where}has no {'id' if 'text' in comment else 'text'}; accepted: an object with id, text")
+    text, comment_id = comment["text"], comment.get("id")
     if type(text) is not str:
         raise Problem(422, f"{where}text is {type(text).__name__}; accepted: a text")
     if len(text) > MAX_CHARACTERS:
         raise Problem(422, f"{where}text has {len(text)} characters; accepted: at most {MAX_CHARACTERS}")
-    has_id = "id" in comment
-    if not has_id and position is not None:
-        raise Problem(422, f"{where}has no id; accepted: an id for each comment of a batch")
-    if has_id and (type(comment_id) is not str or not _ID.match(comment_id)):
+    if "id" in comment and (type(comment_id) is not str or not _ID.match(comment_id)):
         raise Problem(422, f"{where}id is not 1 to 64 of letters, digits, . _ : -")
-    if len(comment) > 1 + has_id:
-        strange = sorted(set(comment) - {"id", "text"})[:3]
-        raise Problem(422, f"{where}unknown: {', '.join(repr(name[:32]) for name in strange)}; accepted: id, text")
     return comment_id, text
 
 

@@ -1,7 +1,9 @@
 """The artifact says what the pipeline says, is the same bytes for the same model, and refuses any other byte."""
 
 import json
+import pickle
 import subprocess
+import sys
 from array import array
 from dataclasses import replace
 from hashlib import sha256
@@ -16,7 +18,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import FeatureUnion, Pipeline
 
 from mlops_helpers.errors import ArtifactError, TamperedArtifactError, WorkspaceError
-from mlops_helpers.model import artifact, training
+from mlops_helpers.model import artifact, pickled, training
+from mlops_helpers.model.scorer import Scorer
 
 FILES = ["SHA256SUMS", "manifest.json", "terms.json", "weights.f64"]
 
@@ -198,6 +201,22 @@ def test_weights_of_another_length_are_refused(copy: Path) -> None:
         artifact.load(copy)
 
 
+def test_squares_that_are_none_and_repeated_terms_are_refused(copy: Path) -> None:
+    weights = array("d")
+    weights.frombytes((copy / "weights.f64").read_bytes())
+    weights[5] = -1.0
+    forge(copy, weights=weights)
+    with pytest.raises(ArtifactError, match="not all positive"):
+        artifact.load(copy)
+    weights[5] = 1.0
+    terms = json.loads((copy / "terms.json").read_text())
+    terms[0][1] = terms[0][0]
+    (copy / "terms.json").write_text(json.dumps(terms))
+    forge(copy, weights=weights)
+    with pytest.raises(ArtifactError, match="not distinct"):
+        artifact.load(copy)
+
+
 def test_scores_far_on_the_ham_side_do_not_overflow(copy: Path) -> None:
     forge(copy, intercept=-1e6)
     assert artifact.load(copy).score("hello") == 0
@@ -250,7 +269,7 @@ def test_a_pipeline_of_another_shape_is_refused(comments, model, tmp_path: Path)
 
 
 def test_an_export_that_disagrees_with_the_pipeline_is_refused(model, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(artifact.Scorer, "score", lambda self, text: 0.123)
+    monkeypatch.setattr(Scorer, "score", lambda self, text: 0.123)
     with pytest.raises(ArtifactError, match="at most 1e-9 apart"):
         artifact.export(model, tmp_path / "wrong")
     assert list(tmp_path.iterdir()) == []
@@ -267,6 +286,91 @@ def test_other_settings_of_the_supported_shape_are_exact_too(
     texts = comments.frame["text"].tail(50).tolist()
     for text, expected in zip(texts, pipeline.predict_proba(texts)[:, 1], strict=True):
         assert abs(exported.score(text) - expected) <= 1e-9
+
+
+@pytest.fixture(scope="module")
+def other(comments, model) -> training.TrainedModel:
+    """A model that the linear format cannot express."""
+    pipeline = fitted(
+        comments, tfidf=TfidfVectorizer(), svd=TruncatedSVD(5, random_state=0), model=LogisticRegression()
+    )
+    return replace(model, pipeline=pipeline)
+
+
+@pytest.fixture
+def pickled_artifact(other, tmp_path: Path) -> artifact.Artifact:
+    return artifact.export_any(other, tmp_path / "pickled")
+
+
+def test_any_pipeline_can_be_served_and_says_why_it_is_a_pickle(pickled_artifact, other, comments) -> None:
+    manifest, texts = pickled_artifact.manifest, comments.frame["text"].head(20).tolist()
+    assert manifest["format"] == "opslab-sklearn-pickle/1"
+    assert "the pipeline's steps are ['tfidf', 'svd', 'model']" in manifest["fallback_reason"]
+    assert manifest["data_sha256"] == other.data_sha256
+    again = artifact.load(pickled_artifact.folder, pickled_artifact.sha256)
+    assert again.threshold == 0.5
+    assert not again.scorer.inline
+    assert again.scorer.scores(texts) == other.scores(texts).tolist()
+    assert again.score(texts[0]) == pytest.approx(other.scores(texts)[0])
+    assert again.scorer.scores([]) == []
+
+
+def test_what_the_linear_format_can_express_is_linear(exported: artifact.Artifact, model, tmp_path: Path) -> None:
+    made = artifact.export_any(model, tmp_path / "any")
+    assert made.sha256 == exported.sha256
+    assert made.scorer.inline
+
+
+def test_scores_that_disagree_fall_back_to_the_pipeline(model, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Scorer, "score", lambda self, text: float("nan"))
+    made = artifact.export_any(model, tmp_path / "any")
+    assert "at most 1e-9 apart" in made.manifest["fallback_reason"]
+    assert sorted(path.name for path in made.folder.iterdir()) == ["SHA256SUMS", "manifest.json", "pipeline.pkl"]
+    assert made.score("hello") == model.scores(["hello"])[0]
+
+
+class Opened:
+    """Leaves a trace when it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return eval, ("print('opened')",)
+
+
+def test_a_pickle_is_opened_only_for_a_hash_that_the_caller_names(pickled_artifact, capsys) -> None:
+    folder = pickled_artifact.folder
+    (folder / "pipeline.pkl").write_bytes(pickle.dumps(Opened()))
+    with pytest.raises(ArtifactError, match=r"opening one runs code.*expected_sha256=HASH"):
+        artifact.load(folder)
+    with pytest.raises(TamperedArtifactError):
+        artifact.load(folder, pickled_artifact.sha256)
+    with pytest.raises(TamperedArtifactError, match="expected is 00"):
+        artifact.load(folder, "0" * 64)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_pickle_of_another_scikit_learn_is_refused(pickled_artifact, monkeypatch) -> None:
+    monkeypatch.setattr(pickled, "_installed", lambda: "0.1.2")
+    with pytest.raises(ArtifactError, match=r"here is 0\.1\.2; accepted: the same major\.minor"):
+        artifact.load(pickled_artifact.folder, pickled_artifact.sha256)
+
+
+def test_a_pickle_that_cannot_be_made_leaves_nothing(other, tmp_path: Path) -> None:
+    pipeline = Pipeline([("tfidf", TfidfVectorizer(tokenizer=lambda text: text.split())), *other.pipeline.steps[1:]])
+    with pytest.raises(ArtifactError, match="cannot be pickled"):
+        artifact.export_any(replace(other, pipeline=pipeline), tmp_path / "none")
+    with pytest.raises(ArtifactError, match="cannot score"):
+        artifact.export_any(replace(other, pipeline=training.make_pipeline()), tmp_path / "none")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_service_loads_no_scientific_library(exported: artifact.Artifact) -> None:
+    code = (
+        "import sys; from pathlib import Path; from mlops_helpers.model import artifact; "
+        "artifact.load(Path(sys.argv[1])).is_spam('hello'); print(*sys.modules)"
+    )
+    command = [sys.executable, "-c", code, str(exported.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert not {"numpy", "pandas", "sklearn", "scipy", "mlflow"} & set(done.stdout.split())
 
 
 def test_a_place_that_cannot_be_written(model, tmp_path: Path) -> None:

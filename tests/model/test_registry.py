@@ -1,11 +1,15 @@
 """Versions keep their identity, aliases move and move back, what is not genuine is not opened."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 import yaml
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
 
 from mlops_helpers.errors import RegistryError, TamperedArtifactError
 from mlops_helpers.model import evaluation, provenance, registry, training
@@ -43,6 +47,16 @@ def test_what_comes_back_is_what_was_registered(store, comments, model, judged) 
     artifact = store.artifact("champion")
     assert artifact.sha256 == store.get("champion").artifact_sha256
     assert artifact.score(texts.iloc[0]) == pytest.approx(model.scores(texts)[0], abs=1e-9)
+
+
+def test_any_fitted_pipeline_can_be_registered(store, comments, model, judged) -> None:
+    frame = comments.frame.head(300)
+    pipeline = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(frame["text"], frame["label"])
+    version = store.register(replace(model, pipeline=pipeline), judged)
+    store.set_alias("champion", version.number)
+    artifact = store.artifact("champion")
+    assert artifact.sha256 == version.artifact_sha256
+    assert artifact.score("check out my channel") == pipeline.predict_proba(["check out my channel"])[0, 1]
 
 
 def test_retraining_registers_the_same_artifact(store, comments, model, judged) -> None:

@@ -1,0 +1,103 @@
+"""Who runs in a platform's folder: a lock that lives as long as any of its processes, and a file that says what runs.
+
+::
+
+    lock            held (flock) by the supervisor and, inherited, by every service: free means that all are gone
+    platform.json   supervisor, services, addresses, tokens; readable by its owner only
+"""
+
+import fcntl
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from mlops_helpers.errors import ServiceError, WorkspaceError
+from mlops_helpers.workspace import atomic_file
+
+__all__ = ["publish", "refuse_if_running", "running", "take", "wait_gone"]
+
+LEFTOVER_SECONDS = 20.0
+_POLL_SECONDS = 0.02
+
+
+def publish(folder: Path, record: dict[str, Any]) -> None:
+    """Write what runs in a folder. Raises ``WorkspaceError`` when it cannot be written."""
+    import psutil
+
+    record = {"supervisor": {"pid": os.getpid(), "created": psutil.Process().create_time()}, **record}
+    with atomic_file(folder / "platform.json") as path:
+        path.touch(0o600)
+        path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def running(folder: Path) -> dict[str, Any] | None:
+    """Return what the supervisor that runs in a folder has published; None when none runs, or it was killed."""
+    try:
+        record: dict[str, Any] = json.loads((folder / "platform.json").read_text("utf-8"))
+    except OSError:
+        return None
+    return record if _alive(record) else None
+
+
+def _alive(record: dict[str, Any]) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(record["supervisor"]["pid"])
+        # The number of a process that was killed is given to others.
+        same = process.create_time() == record["supervisor"]["created"]
+        return same and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def refuse_if_running(folder: Path) -> None:
+    """Raise ``ServiceError`` when a platform runs in a folder, naming its process."""
+    if found := running(folder):
+        raise ServiceError(
+            f"a platform runs in {folder} (process {found['supervisor']['pid']}, {found['by']}); accepted: one a "
+            f"folder. Next: opslab platform down --folder {folder}, or name another folder"
+        )
+
+
+def take(folder: Path) -> int:
+    """Lock a folder and return the descriptor that holds it, for the services to inherit.
+
+    What a killed supervisor left is waited for: it drains and ends by itself.
+
+    Raises ``ServiceError`` when a platform runs there, ``WorkspaceError`` when the folder cannot be written.
+    """
+    limit = time.monotonic() + LEFTOVER_SECONDS
+    while (lock := _locked(folder)) is None:
+        refuse_if_running(folder)
+        if time.monotonic() > limit:
+            raise ServiceError(f"{folder / 'lock'} is held and nobody says why. Next: name another folder")
+        time.sleep(_POLL_SECONDS)
+    (folder / "platform.json").unlink(missing_ok=True)
+    return lock
+
+
+def wait_gone(folder: Path, record: dict[str, Any] | None, seconds: float) -> bool:
+    """Wait until no process of a platform is left, the supervisor of a record included; False: it takes too long."""
+    limit = time.monotonic() + seconds
+    while (record is not None and _alive(record)) or (lock := _locked(folder)) is None:
+        if time.monotonic() > limit:
+            return False
+        time.sleep(_POLL_SECONDS)
+    os.close(lock)
+    return True
+
+
+def _locked(folder: Path) -> int | None:
+    try:
+        lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise WorkspaceError(f"cannot write to {folder}: {error}. Next: name another folder") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock

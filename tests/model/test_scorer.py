@@ -1,0 +1,132 @@
+"""A score depends on the text alone, to the last bit, and no text makes the scorer slow for ever, large or wrong."""
+
+import gc
+import tracemalloc
+import weakref
+from array import array
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlops_helpers.model import linear, scorer
+from mlops_helpers.model.scorer import Scorer
+
+LONG = "x" * (scorer.LONGEST_REMEMBERED + 1)
+
+
+@pytest.fixture(scope="module")
+def tables(model) -> tuple[dict, dict[str, bytes]]:
+    return linear.tables(model.pipeline)
+
+
+@pytest.fixture
+def fresh(tables):
+    """A function that gives a scorer which has seen nothing."""
+    manifest, contents = tables
+    return lambda: linear.read(manifest, contents.__getitem__)
+
+
+@pytest.fixture(scope="module")
+def texts(comments) -> list[str]:
+    return [
+        *comments.frame["text"].head(150),
+        "",
+        " \n",
+        f"free {LONG} free",
+        LONG,
+        "the the the and and the",
+        "don't-stop",
+    ]
+
+
+def test_scores_are_the_same_bits_whatever_was_scored_before(fresh, texts, monkeypatch) -> None:
+    cold = [fresh().score(text) for text in texts]
+    used = fresh()
+    assert [used.score(text) for text in texts] == cold
+    assert used.scores(texts) == cold  # all remembered
+    assert used.scores(texts[::-1]) == cold[::-1]
+    monkeypatch.setattr(scorer, "REMEMBERED_CHUNKS", 3)
+    forgetful = fresh()
+    assert forgetful.scores(texts) == forgetful.scores(texts) == cold
+    assert forgetful._remembered.cache_info().currsize == 3
+
+
+def test_threads_do_not_disturb_each_other(fresh, texts, monkeypatch) -> None:
+    cold = fresh().scores(texts)
+    monkeypatch.setattr(scorer, "REMEMBERED_CHUNKS", 20)  # evicted all the time
+    shared = fresh()
+    with ThreadPoolExecutor(8) as pool:
+        assert all(scores == cold for scores in pool.map(lambda _: shared.scores(texts), range(16)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.sampled_from(["a", "free", "free!", "channel", "the", LONG, "\u00e9t\u00e9", "..."]), max_size=60))
+def test_repeated_terms_count_as_in_the_pipeline(tables, model, words: list[str]) -> None:
+    text = " ".join(words)
+    ours = linear.read(tables[0], tables[1].__getitem__).score(text)
+    assert abs(ours - model.scores([text])[0]) <= 1e-12
+
+
+@pytest.mark.parametrize("unit", ["a", "free ", "check out my channel "])
+def test_a_term_that_occurs_ever_so_often_keeps_the_score_exact(fresh, model, unit: str) -> None:
+    text = unit * 10_000
+    assert abs(fresh().score(text) - model.scores([text])[0]) <= 1e-10
+
+
+def test_a_word_of_a_million_letters_comes_to_an_end(fresh) -> None:
+    assert 0 <= fresh().score("a" * 10**6) <= 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a" * 50_000,
+        "".join(map(chr, range(0x4E00, 0x9000))) * 3,
+        " ".join(f"w{i}ord" for i in range(20_000)),
+        "a " * 50_000,
+    ],
+    ids=["one letter", "one word", "distinct words", "one-letter words"],
+)
+def test_a_hostile_text_leaves_little_behind(fresh, text: str) -> None:
+    used = fresh()
+    tracemalloc.start()
+    try:
+        assert 0 <= used.score(text) <= 1
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    info = used._remembered.cache_info()
+    assert info.currsize <= info.maxsize == scorer.REMEMBERED_CHUNKS
+    assert kept < 100_000 + 1200 * info.currsize  # bytes
+    assert peak < 1000 * len(text)
+
+
+def test_long_chunks_are_not_remembered(fresh) -> None:
+    used = fresh()
+    used.score(f"{LONG} short {LONG}")
+    assert used._remembered.cache_info().currsize == 1
+    used.score(LONG[1:])
+    assert used._remembered.cache_info().currsize == 2
+
+
+def test_a_replaced_scorer_is_freed_at_once(fresh) -> None:
+    """A service freezes the collector's objects: what needs it to be freed would stay for ever."""
+    gc.disable()
+    try:
+        used = fresh()
+        used.score("hello world")
+        gone = weakref.ref(used._blocks[0])
+        del used
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+def test_terms_and_chunks_shorter_than_an_ngram() -> None:
+    block = {"analyzer": "char_wb", "ngrams": [3, 5], "sublinear_tf": False}
+    one = Scorer({"intercept": 0.0, "blocks": [block]}, [[" a "]], array("d", [4.0, 2.0]))
+    assert one.inline
+    assert one.score("b") == one.score("") == 0.5
+    assert one.score("a") == one.score("a a") > 0.7  # of unit length, however often
