@@ -12,7 +12,8 @@ from mlops_helpers.errors import TamperedArtifactError
 
 __all__ = ["MANIFEST", "NEXT", "SUMS", "read_file", "read_manifest", "write"]
 
-MANIFEST, SUMS = "manifest.json", "SHA256SUMS"
+MANIFEST = "manifest.json"
+SUMS = "SHA256SUMS"
 NEXT = "Next: export the model again, or take the artifact from the registry"
 
 
