@@ -148,7 +148,8 @@ def _figures(
     yield ratio("rate over an HTTP echo, c=64", rates(async_, 64), rates("http-echo", 64), "", "echo: reads JSON only")
     many = f"{STARTS} starts, {min(starts):.3g} to {max(starts):.3g}; hashes verified"
     yield Figure("start to first correct answer", statistics.median(starts), "s", "<= 0.4", many)
-    for name, goal in (("mlflow-serve", "<= 0.25"), ("fastapi-def", "")):
+    for name in REAL_PEERS:
+        goal = "<= 0.25" if name == "mlflow-serve" else ""
         value = memory[async_] / memory[name]
         said = f"resident, process tree, after the load; {memory[async_] / 1e6:.0f} over {memory[name] / 1e6:.0f} MB"
         yield Figure(f"memory over {name}'s", value, "ratio", goal, said)

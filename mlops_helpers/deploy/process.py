@@ -223,12 +223,12 @@ class Service:
         """Read what the process prints until it has ended."""
         assert child.stdout is not None
         while line := child.stdout.readline(10_000):
-            text = line.decode(errors="replace").rstrip()
-            self._output.write(text)
-            if self.state == "starting" and text.startswith(READY):
+            self._output.write(text := line.decode(errors="replace").rstrip())
+            if text.startswith(READY):
                 with self._changed:
-                    self._was_ready = True
-                    self._become("ready")
+                    if self.state == "starting":  # not if it was killed meanwhile
+                        self._was_ready = True
+                        self._become("ready")
                 self._on_change()
 
     def _reason_to_give_up(self, code: int, quick: int) -> str:

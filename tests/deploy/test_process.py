@@ -7,6 +7,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -134,6 +135,29 @@ def test_a_killed_one_is_replaced_on_the_same_address_and_no_connection_is_refus
         done.set()
         thread.join()
     assert refused == []
+
+
+def test_one_that_is_killed_while_it_says_that_it_is_ready_is_not_ready(make, tmp_path, until):
+    go = tmp_path / "go"
+    service = make(f"""
+        import os, time
+        while not os.path.exists({str(go)!r}):
+            time.sleep(0.001)
+        print('{{"ready": true}}', flush=True)
+        time.sleep(60)
+    """)
+    service.start()
+    states = []
+    until(lambda: service.state == "starting" and service.pid)
+    with service._changed:  # the thread that reads the line has to wait here
+        go.touch()
+        until(lambda: "ready" in (service.log.read_text() if service.log.exists() else ""))
+        go.unlink()
+        time.sleep(0.05)  # enough for that thread to get as far as it can
+        service._on_change = lambda: states.append(service.state)
+        service.kill()
+    until(lambda: service.restarts == 1)
+    assert "ready" not in states
 
 
 def test_a_death_unasked_is_no_end(ready, until):

@@ -80,6 +80,21 @@ def test_answers_are_those_of_the_artifact_and_all_are_on_record(service, artifa
     assert len({found[f"s{n}"]["request_id"] for n in range(len(TEXTS))}) == len(TEXTS)
 
 
+def test_many_at_once_wait_for_the_same_write_and_all_are_answered(service, tmp_path) -> None:
+    requests = [classify({"id": f"c{n}", "text": f"comment {n}"}) for n in range(640)]
+
+    async def work() -> list[Reply]:
+        pool = Pool(*address.split(":"), size=64)
+        replies = await asyncio.gather(*(pool.send(request, 20) for request in requests))
+        pool.close()
+        return replies
+
+    with serving(service) as address:
+        replies = asyncio.run(work())
+    assert [json.loads(reply.body)["id"] for reply in replies] == [f"c{n}" for n in range(640)]
+    assert len({record["comment_id"] for record in records(tmp_path / "log")}) == 640
+
+
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [

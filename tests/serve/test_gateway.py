@@ -66,6 +66,12 @@ class Client:
             assert time.monotonic() < end, f"{address} is {found}, not {state}"
             await asyncio.sleep(0.01)
 
+    async def until_metric(self, value: float, name: str, **labels: str) -> None:
+        end = time.monotonic() + DEADLINE
+        while (found := await self.metric(name, **labels)) != value:
+            assert time.monotonic() < end, f"{name} is {found}, not {value}"
+            await asyncio.sleep(0.01)
+
     async def metric(self, name: str, **labels: str) -> float:
         text = (await self.send("GET", "/metrics")).body.decode()
         wanted = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()))
@@ -333,12 +339,11 @@ async def test_shadow_copies_are_marked_and_never_answer(tmp_path) -> None:
         one.mode = 400
         await client.classify(comment(5))
         assert orjson.loads(reply.body)["version"] == "v1"
-        await until(lambda: len(two.seen) == 3)
+        await client.until_metric(3, "gateway_shadow_total", outcome="ok", version="v2")
         assert [body for _, body in two.seen] == [body for _, body in one.seen][:3]
         assert all(headers["x-shadow"] == "1" for headers, _ in two.seen)
         assert not any("x-shadow" in headers for headers, _ in one.seen)  # not a client's to say
         assert two.seen[0][0]["x-request-id"] == "r-1"
-        assert await client.metric("gateway_shadow_total", outcome="ok", version="v2") == 3
         assert await client.metric("gateway_requests_total", code="200", version="v2") == 0
 
 
