@@ -107,7 +107,7 @@ def run(count: int, seed: int, *, artifact: Artifact | Path, folder: Path) -> Ki
 
     Raises ``ServiceError`` when a service does not come back.
     """
-    texts = comments_from(data.load("simulated", n_comments=1000, seed=seed).frame)
+    texts = comments_from(data.load("simulated", n_comments=400, seed=seed).frame)
     kills, promises = Counter(itertools.islice(itertools.cycle(IN_TURN), count)), _Promises()
     versions = {"v1": artifact, "v2": artifact}
     with Platform(versions, folder=folder / "platform", comments_per_minute=UNLIMITED) as platform:

@@ -62,7 +62,7 @@ def run(
 
     Raises ``ServiceError`` when a service does not start.
     """
-    texts = comments_from(data.load("simulated", n_comments=1000, seed=seed).frame)
+    texts = comments_from(data.load("simulated", n_comments=400, seed=seed).frame)
     length, rate = before + seconds + SLACK_SECONDS, COMMENTS_PER_SECOND
     arrivals = told_apart(plan(texts, rate=rate, seconds=length, seed=seed, reads_per_comment=READS_PER_COMMENT))
     versions, place = {"v1": artifact, "v2": artifact}, folder / "platform"

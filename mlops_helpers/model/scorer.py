@@ -72,7 +72,7 @@ class _Block:
         """Return what the block adds to the log-odds, given sums in which each occurrence counts in full."""
         seen: set[int] = set()
         add = seen.add
-        again = [index for index in indices if index in seen or add(index)]  # add() returns None
+        again = (index for index in indices if index in seen or add(index))  # add() returns None
         product, square, sublinear = math.fsum(products), math.fsum(squares), self.sublinear
         product_of, square_of = self.products, self.squares
         for index, more in Counter(again).items():

@@ -53,6 +53,7 @@ class _Connection(asyncio.Protocol):
         self.reply = Reply()
         self.chunks: list[bytes] = []
         self.usable = True  # whether another request may travel on it
+        self.silent = True  # whether no byte of an answer came yet
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: asyncio.Transport = transport  # type: ignore[assignment]
@@ -60,11 +61,12 @@ class _Connection(asyncio.Protocol):
 
     def exchange(self, request: bytes) -> asyncio.Future[Reply]:
         self.waiter = self.loop.create_future()
-        self.reply, self.chunks = Reply(), []
+        self.reply, self.chunks, self.silent = Reply(), [], True
         self.transport.write(request)
         return self.waiter
 
     def data_received(self, data: bytes) -> None:
+        self.silent = False
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError:
@@ -140,7 +142,7 @@ class Pool:
                 return await waiter
             except _Broken as error:
                 reason = str(error)
-                if not (reused and reason == "reset"):
+                if not (reused and connection.silent and reason == "reset"):
                     raise RequestFailed(reason, self.address) from None
             finally:
                 timer.cancel()

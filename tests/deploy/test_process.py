@@ -188,6 +188,29 @@ def test_a_paused_one_answers_nothing_until_it_is_resumed_and_can_be_stopped(rea
     assert gone(pid)
 
 
+def test_who_connects_while_nobody_answers_is_answered_by_the_next_process(ready, monkeypatch, until):
+    monkeypatch.setattr(process, "DELAYS", (0.3,))
+    before = ready.pid
+    os.kill(before, signal.SIGKILL)
+    until(lambda: ready.state == "restarting")
+    assert ask(ready) not in ("", str(before))
+    assert ready.restarts == 1
+
+
+def test_a_paused_one_drains_when_it_is_stopped(make, tmp_path):
+    service = make("""
+        import signal
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+        print('{"ready": true}', flush=True)
+        signal.sigwait({signal.SIGTERM})
+        print("drained", flush=True)""")
+    service.start()
+    service.wait_ready(SECONDS)
+    service.pause()
+    service.stop()
+    assert (tmp_path / "one.log").read_text().endswith("drained\n")
+
+
 def test_a_crash_loop_is_slowed_down_and_given_up_with_its_last_words(make, monkeypatch, until):
     monkeypatch.setattr(process, "DELAYS", (0.0, 0.01, 0.02))
     service = make("print('{\"ready\": true}', flush=True); raise SystemExit('no disk')")

@@ -100,6 +100,26 @@ def test_a_connection_that_was_closed_while_idle_costs_nobody_an_answer() -> Non
         assert len(seen) == 2
 
 
+def test_a_request_of_which_an_answer_began_is_not_sent_again() -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for answer in (b"ok", b"o"):
+            seen.append(await reader.readuntil(b"\r\n\r\n"))
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n" + answer)
+        writer.close()
+
+    async def work() -> None:
+        async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+            pool = Pool(*server.sockets[0].getsockname())
+            await pool.send(encode_request("GET", "/"), 20)
+            with pytest.raises(RequestFailed, match="reset"):
+                await pool.send(encode_request("GET", "/"), 20)
+            pool.close()
+
+    seen: list[bytes] = []
+    asyncio.run(work())
+    assert len(seen) == 2
+
+
 def test_a_late_answer_is_never_given_to_another_request() -> None:
     async def work() -> None:
         pool = Pool("127.0.0.1", port, size=1)

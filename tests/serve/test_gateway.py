@@ -14,7 +14,7 @@ from pathlib import Path
 import orjson
 import pytest
 from fake_filter import DEADLINE, FakeFilter, live, until
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from mlops_helpers.errors import LogFull, ParameterError, ServiceError
@@ -185,6 +185,7 @@ def test_for_any_body_the_gateway_answers_as_a_filter_does(model, tmp_path) -> N
         both = [Client(where, app, tmp_path) for where in (one, stack.enter_context(serving(app)))]
 
         @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+        @example(orjson.dumps({"comments": [*map(comment, range(20)), {"id": "c20"}]}))  # told by its place
         @given(BODIES)
         def same(body: bytes) -> None:
             direct, through = (loop.run_until_complete(client.classify(body)) for client in both)

@@ -26,7 +26,7 @@ def test_kills_at_random_moments_break_no_promise(artifact, tmp_path):
 
 
 def test_without_filters_the_blog_accepts_and_holds_and_then_judges_in_order(artifact, tmp_path):
-    report = outage.run(1.5, seed=7, artifact=artifact, folder=tmp_path, before=0.5)
+    report = outage.run(1.0, seed=7, artifact=artifact, folder=tmp_path, before=0.5)
     assert report.accepted.good == report.accepted.total > 0
     assert report.backlog > 0
     assert report.published > 0

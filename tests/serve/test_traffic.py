@@ -212,13 +212,15 @@ def test_stopped_while_the_service_is_silent_what_was_due_is_recorded(tmp_path, 
     assert set(frame["outcome"]) == ({"timeout"} if concurrency is None else {"timeout", "stopped"})
 
 
-def test_a_cancelled_run_records_what_was_under_way() -> None:
+@pytest.mark.parametrize("concurrency", [None, 3])
+def test_a_cancelled_run_records_what_was_due(concurrency) -> None:
     file, accepted = io.BytesIO(), []
     arrivals = [Arrival(0.0, "comment", "10.0.0.1", key=str(k), comment=COMMENTS[k]) for k in range(9)]
 
     async def work(address: str) -> None:
         host, _, port = address.rpartition(":")
-        task = asyncio.create_task(drive(Settings(host, int(port), api="classify", timeout=WAIT), arrivals, file))
+        settings = Settings(host, int(port), api="classify", timeout=WAIT, concurrency=concurrency)
+        task = asyncio.create_task(drive(settings, arrivals, file))
         while not accepted:
             await asyncio.sleep(0.01)
         task.cancel()
