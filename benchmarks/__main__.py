@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-SHARED = {"__main__", "harness", "load", "peers"}
+SHARED = {"__main__", "harness", "load", "peers", "serving"}
 
 
 def main(names: list[str]) -> int:

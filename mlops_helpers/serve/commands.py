@@ -97,7 +97,11 @@ def gateway_arguments(parser: argparse.ArgumentParser) -> None:
         help="a replica; repeatable",
     )
     parser.add_argument(
-        "--weight", action="append", default=[], metavar="VERSION=SHARE", help="share of the comments (default: equal)"
+        "--weight",
+        action="append",
+        default=[],
+        metavar="VERSION=SHARE",
+        help="share of the comments (default: all for the first)",
     )
     parser.add_argument("--timeout", type=float, default=1.0, help="seconds for one try (default: %(default)s)")
     _common(parser, 8081)
