@@ -13,6 +13,8 @@
     ├── EventLogError       an event log cannot be opened, is damaged, or did not take a record
     │   ├── LogFull         too many records wait for the disk
     │   └── LogFailed       the disk refused a write: nothing is recorded any more
+    ├── MetricsError        metrics cannot be scraped, understood or asked for, or there are none
+    ├── ObjectiveError      a service level objective, an alert rule or a record of releases that cannot work
     ├── RegistryError       a registered model, version or alias does not exist
     └── NotebookError       a notebook cannot be run or checked
         ├── CellError       a cell raised: carries cell, source and traceback
@@ -30,7 +32,9 @@ __all__ = [
     "EventLogError",
     "LogFailed",
     "LogFull",
+    "MetricsError",
     "NotebookError",
+    "ObjectiveError",
     "OpsLabError",
     "ParameterError",
     "RegistryError",
@@ -87,6 +91,14 @@ class LogFull(EventLogError):
 
 class LogFailed(EventLogError):
     """The disk refused a write: the log takes no records until it is opened again."""
+
+
+class MetricsError(OpsLabError):
+    """Metrics cannot be scraped, understood or asked for, or there are none to answer from."""
+
+
+class ObjectiveError(OpsLabError):
+    """A service level objective, an alert rule or a record of releases that cannot work as it is written."""
 
 
 class NotebookError(OpsLabError):

@@ -1,0 +1,1 @@
+"""Metrics, service level objectives, alerts and drift, of any service that speaks HTTP and Prometheus."""
