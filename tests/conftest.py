@@ -39,6 +39,14 @@ ENGINES = {
     "chromium": Engine(
         lambda: bool(chromium() and importlib.util.find_spec("playwright")), "apt-get install chromium && make setup"
     ),
+    "prometheus": Engine(
+        lambda: bool(
+            shutil.which("prometheus")
+            and shutil.which("promtool")
+            and (shutil.which("alertmanager") or shutil.which("prometheus-alertmanager"))
+        ),
+        "apt-get install prometheus prometheus-alertmanager",
+    ),
 }
 REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
 

@@ -123,7 +123,7 @@ def checked(objective: Objective, rules: Iterable[BurnRule] = WORKBOOK, *, step:
             offered = propose(objective, rule)
             raise ObjectiveError(
                 f"{rule} cannot fire for {objective.name}: at a target of {_decimal(objective.target) * 100:f} % more "
-                f"than {float(share) * 100:.4g} % of the events would have to be bad. Accepted: at most {MOST * 100} %. "
+                f"than {float(share) * 100:.4g} % of the events must be bad; accepted: at most {MOST * 100} %. "
                 + (f"Next: {offered}, which fires above {offered.threshold(objective) * 100:.3g} %" if offered else
                    "Next: a tighter target, or a ticket when the period's budget is spent")
             )  # fmt: skip

@@ -29,10 +29,7 @@ class Matcher:
     def __call__(self, labels: Mapping[str, str]) -> bool:
         """Whether a series with these labels is meant."""
         found = labels.get(self.label, "")
-        if "~" in self.operator:
-            same = re.fullmatch(self.value, found, re.DOTALL) is not None
-        else:
-            same = found == self.value
+        same = re.fullmatch(self.value, found, re.DOTALL) is not None if "~" in self.operator else found == self.value
         return same != self.operator.startswith("!")
 
     def __str__(self) -> str:
