@@ -22,8 +22,9 @@ BATCHING: Mapping[str, Mapping[str, Any]] = {
 }
 """Settings by name; times in seconds.
 
-Of sizes 16 to 128 and times from 0.1 to 50 ms these were the best, at one connection and at 64: a single request waits
-for the whole time. Workers of its own (``parallel_workers``) were slower on two processors.
+A single request waits for the whole time, so one setting is made for one connection and one for many: they were chosen
+from sizes 16 to 128 and times from 0.1 to 50 ms. Which of them is the faster at 64 connections differs from run to run,
+so the better of the two counts in each round. Workers of its own (``parallel_workers``) were slower on two processors.
 """
 
 
