@@ -1,5 +1,7 @@
 """What all tests share: a workspace of their own, and engines that are required, found or said to be missing."""
 
+import contextlib
+import functools
 import importlib.util
 import os
 import shutil
@@ -34,6 +36,17 @@ def chromium() -> str | None:
     return next((path for path in map(shutil.which, names) if path), None)
 
 
+@functools.cache
+def _docker() -> bool:
+    import docker
+
+    try:
+        with contextlib.closing(docker.from_env(timeout=10)) as client:
+            return bool(client.ping())
+    except docker.errors.DockerException:
+        return False
+
+
 ENGINES = {
     "data": Engine(_corpora, "opslab data youtube sms (downloads them), or export MLOPS_DATA_DIR=FOLDER"),
     "chromium": Engine(
@@ -47,6 +60,12 @@ ENGINES = {
         ),
         "apt-get install prometheus prometheus-alertmanager",
     ),
+}
+ENGINES |= {
+    "docker": Engine(_docker, "apt-get install docker.io, then start dockerd (or your system's Docker)"),
+    "swarm": Engine(_docker, "the same as docker: a swarm of one node is made by the tests"),
+    "ansible": Engine(lambda: bool(importlib.util.find_spec("ansible")), "make setup"),
+    "puppet": Engine(lambda: bool(shutil.which("puppet")), "apt-get install puppet-agent"),
 }
 REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
 
