@@ -47,8 +47,10 @@ INCIDENTS = (
     Incident("errors", 17.0, 60.0, 0.0015),
     Incident("lost", 20.50, 2.0, 0.004),
     Incident("bad_model", 23.35, 9.0, 0.25),
+    Incident("silence", 27.50, 1.0, 0.98),
 )
-"""A sharp failure, a slow spell, a leak of errors too small for a page, a loss, and a model that turned bad."""
+"""A sharp failure, a slow spell, a leak of errors too small for a page, a loss, a model that turned bad, and an hour in
+which hardly anybody reached the blog."""
 
 
 def events(
