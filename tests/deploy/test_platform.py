@@ -99,6 +99,12 @@ def test_everything_answers_and_is_told(platform, artifact):
         assert platform.moderator_token not in shown
 
 
+def test_no_service_exposes_a_series_for_the_birth_of_every_counter(platform):
+    for address in (platform.blog, platform.gateway, *platform.filters["v1"]):
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as page:
+            assert b"_created" not in page.read()
+
+
 def test_a_killed_filter_is_replaced_while_comments_arrive(platform, traffic, until):
     before = {one.name: one for one in platform.status()}["filter-v1-0"]
     until(lambda: len(traffic) > 5)
