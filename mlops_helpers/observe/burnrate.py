@@ -7,7 +7,7 @@ The Site Reliability Workbook (2018), chapter 5, "Alerting on SLOs", approach 6.
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from decimal import Decimal
+from decimal import Context, Decimal
 
 from mlops_helpers.errors import ObjectiveError
 from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Objective
@@ -17,6 +17,7 @@ __all__ = ["SLOTH", "WORKBOOK", "BurnRule", "checked", "in_time_lapse", "propose
 MOST = Decimal("0.999")
 """A threshold above this share of bad events is refused: a single good event in a thousand would silence it."""
 _LADDER = [HOUR * hours for hours in (1, 2, 3, 4, 6, 8, 12, 18, 24, 36, 48, 72, 96, 120, 168, 240)]
+_FLOAT_DIGITS = Context(prec=15)
 _COMFORT = Decimal("0.8")  # proposed windows keep this distance from an outage of everything
 
 
@@ -40,18 +41,21 @@ class BurnRule:
             raise ObjectiveError(f"severity is {self.severity!r}; accepted: page, ticket")
         if not 0 < self.spent <= 1:
             raise ObjectiveError(f"spent is {self.spent}; accepted: a share of the budget, above 0 and at most 1")
-        if not 0 < self.short < self.long <= self.period:
+        if not 0 < self.short < self.long <= self.period < float("inf"):
             raise ObjectiveError(
                 f"windows are long {self.long} s, short {self.short} s, period {self.period} s; "
                 "accepted: 0 < short < long <= period"
             )
-        if not self.minimum_bad >= 0:
+        if not 0 <= self.minimum_bad < float("inf"):
             raise ObjectiveError(f"minimum_bad is {self.minimum_bad}; accepted: 0 or more events")
 
     @property
     def exact_burn_rate(self) -> Decimal:
-        """``spent x period / long`` in decimal arithmetic: 14.4 is 14.4."""
-        return _decimal(self.spent) * _decimal(self.period) / _decimal(self.long)
+        """``spent x period / long`` in decimal arithmetic: 14.4 is 14.4, in any time lapse.
+
+        A seventh of an hour is no float; the 15 digits that floats keep of it are right.
+        """
+        return _FLOAT_DIGITS.divide(_decimal(self.spent) * _decimal(self.period), _decimal(self.long))
 
     @property
     def burn_rate(self) -> float:
@@ -136,13 +140,16 @@ def checked(objective: Objective, rules: Iterable[BurnRule] = WORKBOOK, *, step:
 
 
 def propose(objective: Objective, rule: BurnRule) -> BurnRule | None:
-    """Return a rule of the same severity and share of the budget whose longer windows can fire; None: there is none."""
+    """Return a rule of the same severity and share of the budget whose longer windows can fire; None: there is none.
+
+    None has a burn rate below 1: it would fire while the objective is met.
+    """
     stretch = _decimal(objective.period) / _decimal(30 * DAY)
     for window in _LADDER:
         long = _times(window, stretch)
         if rule.long < long <= objective.period:
             offered = replace(rule, long=long, short=long / 12, period=objective.period)
-            if offered.exact_burn_rate * objective.exact_budget <= _COMFORT:
+            if offered.exact_burn_rate >= 1 and offered.exact_burn_rate * objective.exact_budget <= _COMFORT:
                 return offered
     return None
 

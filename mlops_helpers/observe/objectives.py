@@ -56,8 +56,8 @@ class Indicator:
         Raises ``ObjectiveError`` for an unknown kind or neither or both of good and bad, ``MetricsError`` for a
         selector that cannot be read.
         """
-        parsed = [Selector.parse(text) if text is not None else None for text in (good, bad)]
-        return cls(kind, Selector.parse(total), *parsed)
+        good_ones, bad_ones = (Selector.parse(text) if text is not None else None for text in (good, bad))
+        return cls(kind, Selector.parse(total), good_ones, bad_ones)
 
     @classmethod
     def of_histogram(cls, kind: str, histogram: str, seconds: float, **labels: str) -> "Indicator":
@@ -106,7 +106,7 @@ class Objective:
     slices: TimeSlices | None = None
     service: str = "blog"
     description: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

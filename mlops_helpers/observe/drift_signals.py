@@ -1,0 +1,117 @@
+"""What can be monitored of comments before anybody has judged them: one row of plain numbers per comment."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Container, Iterable
+
+import numpy as np
+import pandas as pd
+
+from mlops_helpers.errors import MetricsError
+
+__all__ = ["CROWD", "INPUTS", "known_words", "signals"]
+
+INPUTS = {
+    "words": "number of words",
+    "links": "number of web addresses",
+    "unknown": "share of the words that are not known (0 to 1)",
+    "capitals": "share of the letters that are capitals (0 to 1)",
+    "marks": "share of the characters that are neither letters, digits nor spaces (0 to 1)",
+    "script": "latin, the name of another script, mixed (also within one word), or none",
+    "part_of_day": "night, morning, afternoon or evening (UTC)",
+}
+"""What one comment is like."""
+CROWD = {
+    "shared": "of the other comments of that day, per cent that share its most common phrase of three words",
+    "by_author": "of the other comments of that day, per cent that its author wrote",
+}
+"""What only shows between the comments of one day: who repeats whom, and who writes much.
+
+In whole per cent, lest a busy day look like a crowd."""
+
+_WORD = re.compile(r"\w+")
+_LINK = re.compile(r"(?i)https?://|www\.|\b[\w-]+\.(?:com|net|org|example|test|invalid)\b")
+_MARK = re.compile(r"[^\w\s]")
+_DIGITS = re.compile(r"\d+")
+_PARTS = ("night", "morning", "afternoon", "evening")
+_PHRASE = 3  # words
+
+
+def known_words(texts: Iterable[str], seen: int = 2) -> frozenset[str]:
+    """Return the words (lower case) that stand in at least ``seen`` of the texts.
+
+    Take texts from *before* the reference, such as those that the model was trained on: words of the reference itself
+    would all be known, and every later week would seem to be full of new ones.
+    """
+    counts = Counter(word for text in texts for word in set(_WORD.findall(text.lower())))
+    return frozenset(word for word, count in counts.items() if count >= seen)
+
+
+def signals(
+    comments: pd.DataFrame,
+    known: Container[str],
+    *,
+    text: str = "text",
+    time: str = "created_at",
+    author: str = "author_id",
+) -> pd.DataFrame:
+    """Return the columns of ``INPUTS`` and ``CROWD`` and the time, one row per comment with the same index.
+
+    ``known`` is a set of lower-case words; ``text``, ``time`` (UTC) and ``author`` name columns of ``comments``. A text
+    that is missing gives missing values, never zeros. Without a column ``author``, ``by_author`` is left out.
+
+    Raises ``MetricsError`` when there is no column ``text`` or ``time``.
+    """
+    for name in (text, time):
+        if name not in comments:
+            raise MetricsError(f"comments have no column {name!r}, only {', '.join(comments.columns)}")
+    rows = [_of_text(value, known) if isinstance(value, str) else {} for value in comments[text]]
+    found = pd.DataFrame(rows, index=comments.index, columns=list(INPUTS)[:-1])
+    when = comments[time]
+    found["part_of_day"] = (when.dt.hour // 6).map(dict(enumerate(_PARTS)))
+    day = when.dt.floor("D")
+    others = day.map(day.value_counts()) - 1
+    found["shared"] = _per_cent(_shared(comments[text], day), others)
+    if author in comments:
+        found["by_author"] = _per_cent(comments.groupby([day, author])[author].transform("size") - 1, others)
+    return found.assign(**{time: when})
+
+
+def _of_text(text: str, known: Container[str]) -> dict[str, object]:
+    words = _WORD.findall(text.lower())
+    letters = sum(map(str.isalpha, text))
+    return {
+        "words": float(len(words)),
+        "links": float(len(_LINK.findall(text))),
+        "unknown": sum(word not in known for word in words) / len(words) if words else np.nan,
+        "capitals": sum(map(str.isupper, text)) / letters if letters else np.nan,
+        "marks": len(_MARK.findall(text)) / len(text) if text else np.nan,
+        "script": _script(text),
+    }
+
+
+def _script(text: str) -> str:
+    if text.isascii():
+        return "latin" if any(map(str.isalpha, text)) else "none"
+    names = {unicodedata.name(c, "unknown").partition(" ")[0].lower() for c in set(text) if c.isalpha()}
+    return "none" if not names else names.pop() if len(names) == 1 else "mixed"
+
+
+def _per_cent(part: pd.Series, whole: pd.Series) -> pd.Series:
+    return (100 * part / whole.clip(lower=1)) // 1
+
+
+def _shared(texts: pd.Series, day: pd.Series) -> pd.Series:
+    phrases = texts.map(lambda text: _phrases(text) if isinstance(text, str) else set())
+    shared = pd.Series(np.nan, texts.index)
+    for _, of_day in phrases.groupby(day):
+        counts = Counter(phrase for some in of_day for phrase in some)
+        shared[of_day.index] = [max((counts[phrase] - 1.0 for phrase in some), default=np.nan) for some in of_day]
+    return shared
+
+
+def _phrases(text: str) -> set[str]:
+    """Return the phrases of a text, numbers made alike: what a template leaves when its gaps are filled anew."""
+    words = _WORD.findall(_DIGITS.sub("0", text.lower()))
+    return {" ".join(words[at : at + _PHRASE]) for at in range(max(1, len(words) - _PHRASE + 1))} - {""}

@@ -1,0 +1,55 @@
+"""A source of metrics made by hand: counters with their samples, and the questions that the SLO arithmetic asks."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mlops_helpers.errors import MetricsError
+from mlops_helpers.observe.selector import Selector
+
+
+class FakeSource:
+    """Counters without resets; growth is the difference of the samples in a window, NaN for fewer than two."""
+
+    def __init__(self) -> None:
+        self.counters: list[tuple[str, dict[str, str], np.ndarray, np.ndarray]] = []
+        self.questions: list[tuple[str, float]] = []
+
+    def add(self, name: str, times: Sequence[float], values: Sequence[float], **labels: str) -> None:
+        self.counters.append((name, labels, np.asarray(times, float), np.asarray(values, float)))
+
+    def _meant(self, selector: Selector) -> list[tuple[dict[str, str], np.ndarray, np.ndarray]]:
+        if selector.name not in {name for name, *_ in self.counters}:
+            raise MetricsError(f"no metric {selector.name!r}")
+        return [(labels, *rest) for name, labels, *rest in self.counters
+                if name == selector.name and selector.matches(labels)]  # fmt: skip
+
+    def increase(self, selector, window, *, at=None, start=None, end=None, step=None, by=()) -> pd.DataFrame:
+        self.questions.append((str(selector), window))
+        moments = np.array([at]) if at is not None else start + step * np.arange(round((end - start) / step) + 1)
+        groups: dict[tuple[str, ...], np.ndarray] = {} if by else {(): np.full(len(moments), np.nan)}
+        for labels, times, values in self._meant(selector):
+            first = np.searchsorted(times, moments - window - 1e-6)
+            last = np.searchsorted(times, moments + 1e-6) - 1
+            enough = last > first
+            grown = np.full(len(moments), np.nan)
+            grown[enough] = values[last[enough]] - values[first[enough]]
+            key = tuple(labels.get(label, "") for label in by)
+            before = groups.get(key, np.full(len(moments), np.nan))
+            groups[key] = np.where(np.isnan(before) | np.isnan(grown), np.fmax(before, grown), before + grown)
+        parts = []
+        for key, value in groups.items():
+            labels = dict(zip(by, key, strict=True))
+            parts.append(pd.DataFrame({"time": pd.to_datetime(moments, unit="s", utc=True), **labels, "value": value}))
+        return pd.concat(parts) if parts else pd.DataFrame(columns=["time", *by, "value"])
+
+    def value(self, selector, at=None, by=None) -> pd.DataFrame:
+        found = []
+        for _, times, values in self._meant(selector):
+            last = np.searchsorted(times, at + 1e-6) - 1
+            if last >= 0 and at - times[last] < 1.5:  # a second apart; then the target is down, the series stale
+                found.append(values[last])
+        return pd.DataFrame(
+            {"time": pd.to_datetime([at], unit="s", utc=True), "value": [sum(found) if found else np.nan]}
+        )

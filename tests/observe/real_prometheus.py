@@ -1,0 +1,87 @@
+"""A real Prometheus server for tests: started on free ports, fed by remote write, ended by its own process id."""
+
+import json
+import socket
+import struct
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
+_DEADLINE = 30.0
+
+
+@contextmanager
+def prometheus(folder: Path, scrape: Mapping[str, list[str]]) -> Iterator[str]:
+    """Run a server that scrapes these addresses (job -> host:port) every second; yields its URL when it is ready."""
+    jobs = [{"job_name": job, "static_configs": [{"targets": addresses}]} for job, addresses in scrape.items()]
+    config = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": jobs}
+    (folder / "prometheus.yml").write_text(json.dumps(config))  # JSON is YAML
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        f"--web.listen-address={address}",
+        "--web.enable-remote-write-receiver",
+        "--log.level=error",
+    ]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        deadline = time.monotonic() + _DEADLINE
+        while not _answers(f"http://{address}/-/ready"):
+            assert server.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < deadline, "Prometheus is not ready"
+            time.sleep(0.02)
+        yield f"http://{address}"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return response.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def remote_write(url: str, series: Mapping[tuple[tuple[str, str], ...], list[tuple[int, float]]]) -> None:
+    """Write samples (ms, value) of series (sorted labels) as another Prometheus would."""
+    message = b"".join(
+        _field(
+            1,
+            b"".join(_field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in labels)
+            + b"".join(_field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(at)) for at, value in samples),
+        )
+        for labels, samples in series.items()
+    )
+    # snappy's block format, without compressing: literals of at most 64 KiB
+    blocks = (message[begin : begin + 65_536] for begin in range(0, len(message), 65_536))
+    body = _varint(len(message)) + b"".join(b"\xf4" + struct.pack("<H", len(block) - 1) + block for block in blocks)
+    headers = {
+        "content-type": "application/x-protobuf",
+        "content-encoding": "snappy",
+        "x-prometheus-remote-write-version": "0.1.0",
+    }
+    urllib.request.urlopen(urllib.request.Request(f"{url}/api/v1/write", body, headers), timeout=10).close()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return bytes([number << 3 | 2]) + _varint(len(content)) + content
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])

@@ -1,0 +1,362 @@
+"""Alerts: they fire exactly when the budget burns too fast, end when it does not, and never say what is not known."""
+
+import threading
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+import numpy as np
+import pandas as pd
+import pytest
+from fake_source import FakeSource
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from mlops_helpers.errors import MetricsError, ObjectiveError, ServiceError
+from mlops_helpers.observe.alerting import Alerts, burn_rates, detection_time, evaluate, reset_time
+from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, in_time_lapse
+from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Indicator, Objective
+from mlops_helpers.observe.receiver import Receiver
+from mlops_helpers.observe.webhook import Page
+
+START = pd.Timestamp("2026-01-01", tz="UTC")
+BAD = Indicator.of_counters("availability", "http_total", bad='http_total{code="500"}')
+AVAILABLE = Objective("available", 0.999, BAD, labels={"team": "blog"})
+PAGE = WORKBOOK[0]
+NAN = float("nan")
+
+
+def counts(bad: list[float], total: list[float], step: float = MINUTE) -> pd.DataFrame:
+    index = pd.date_range(START, periods=len(bad), freq=pd.Timedelta(step, "s"))
+    table = pd.DataFrame({"good": np.subtract(total, bad), "total": np.asarray(total, float)}, index=index)
+    table.attrs["step"] = step
+    return table
+
+
+def spells(alerts: pd.DataFrame, steps: int, state: str, step: float = MINUTE) -> list[bool]:
+    """Whether a table of alerts says ``state`` at each step's end."""
+    ends = START + pd.to_timedelta(step * np.arange(1, steps + 1), unit="s")
+    said = np.zeros(steps, bool)
+    for row in alerts[alerts["state"] == state].itertuples():
+        said |= (ends >= row.started) & ~(ends >= row.ended)
+    return said.tolist()
+
+
+# against exact arithmetic
+
+
+@dataclass
+class Oracle:
+    """The same by hand, in fractions."""
+
+    threshold: Fraction
+    long: int
+    short: int
+    minimum: int
+
+    def states(self, steps: list[tuple[int, int] | None]) -> tuple[list[bool], list[bool]]:
+        active, firing, unknown = False, [], []
+        for end in range(1, len(steps) + 1):
+            (bad, total, known), (long_bad, long_total, long_known) = (
+                self.window(steps[max(0, end - width) : end]) for width in (self.short, self.long)
+            )
+            burns = total > 0 and Fraction(bad, total) > self.threshold
+            long_burns = long_total > 0 and Fraction(long_bad, long_total) > self.threshold
+            blind = known < Fraction(1, 2) or (burns and not long_burns and long_known < Fraction(1, 2))
+            if not blind:
+                ended = bad == 0 or self.quiet(bad, total) or long_bad + 2 < self.minimum
+                ended |= long_known >= Fraction(1, 2) and self.quiet(long_bad, long_total)
+                active = (burns and long_burns and long_bad >= self.minimum) or (active and not ended)
+            firing.append(active)
+            unknown.append(blind)
+        return firing, unknown
+
+    def quiet(self, bad: int, total: int) -> bool:
+        return total > 1 and Fraction(bad + 2, total - 1) <= self.threshold
+
+    @staticmethod
+    def window(steps: list[tuple[int, int] | None]) -> tuple[int, int, Fraction]:
+        known = [step for step in steps if step]
+        return sum(bad for bad, _ in known), sum(total for _, total in known), Fraction(len(known), len(steps))
+
+
+a_step = st.one_of(
+    st.none(), *[st.tuples(st.integers(0, top), st.integers(0, top)).map(lambda pair: (min(pair), max(pair)))
+                 for top in (2, 30, 30, 1000)]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    steps=st.lists(a_step, min_size=1, max_size=40),
+    target=st.decimals("0.5", "0.999", places=3),
+    windows=st.tuples(st.integers(2, 12), st.integers(2, 12)).filter(lambda pair: pair[0] != pair[1]),
+    spent=st.sampled_from([0.001, 0.002, 0.01, 0.02, 0.05]),
+    minimum=st.integers(0, 8),
+)
+def test_an_alert_fires_exactly_when_rational_arithmetic_says_so(steps, target, windows, spent, minimum) -> None:
+    short, long = sorted(windows)
+    rule = BurnRule("page", spent, long * MINUTE, short * MINUTE, DAY, minimum)
+    threshold = Fraction(str(spent)) * 1440 / long * (1 - Fraction(target))
+    assume(threshold <= Fraction("0.999"))
+    objective = Objective("x", float(target), BAD, period=DAY)
+    firing, unknown = Oracle(threshold, long, short, minimum).states(steps)
+    table = counts([step[0] if step else NAN for step in steps], [step[1] if step else NAN for step in steps])
+    alerts = evaluate(table, objective, [rule])
+    assert spells(alerts, len(steps), "firing") == firing
+    assert spells(alerts, len(steps), "unknown") == unknown
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    bad=st.lists(st.integers(0, 50), min_size=6, max_size=120),
+    after=st.integers(5, 30),
+)
+def test_an_alert_ends_within_the_short_window_after_recovery(bad, after) -> None:
+    alerts = evaluate(counts([*bad, *[0] * after], [50] * (len(bad) + after)), AVAILABLE, [PAGE])
+    firing = spells(alerts, len(bad) + after, "firing")
+    assert not any(firing[len(bad) + 4 :])
+
+
+# constant input
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    total=st.floats(1e-3, 1e6),
+    share=st.one_of(st.sampled_from([0.0144, 0.006, 0.001, 1.0]), st.floats(0, 1), st.floats(0.0143, 0.0145)),
+    minimum=st.floats(0, 100),
+)
+def test_what_does_not_change_fires_once_or_never(total, share, minimum) -> None:
+    table = counts([share * total] * 400, [total] * 400)
+    rules = [replace(rule, minimum_bad=minimum) for rule in WORKBOOK[:2]]
+    for _, alerts in evaluate(table, AVAILABLE, rules).groupby("rule"):
+        assert len(alerts) == 1 and alerts["ended"].isna().all(), "fires, once, and goes on"
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    traffic=st.floats(0.2, 300),
+    off=st.one_of(st.just(1.0), st.floats(0.6, 1.6), st.floats(0.98, 1.02)),
+    rule=st.sampled_from(WORKBOOK[:2]),
+    target=st.sampled_from([0.999, 0.99, 0.95]),
+    paced=st.booleans(),
+    guarded=st.booleans(),
+)
+def test_a_constant_share_of_whole_events_does_not_flap(traffic, off, rule, target, paced, guarded) -> None:
+    objective = Objective("x", target, BAD)
+    share = min(1.0, off * rule.threshold(objective))
+    steps = np.arange(3 * round(rule.long / MINUTE) + 1)
+    arrived = np.floor(traffic * steps)
+    # bad events come at a pace of their own, or are every so-manieth of the events
+    failed = np.floor(share * traffic * steps) if paced else np.floor(share * arrived)
+    bad, total = np.diff(failed), np.diff(arrived)
+    if guarded:
+        rule = replace(rule, minimum_bad=3 * rule.long / rule.short + 1)
+    else:
+        assume(share * traffic * rule.short / MINUTE >= 2)
+    firing = spells(evaluate(counts(bad, np.maximum(total, bad)), objective, [rule]), len(bad), "firing")
+    steady = firing[round(rule.long / MINUTE) :]
+    assert np.count_nonzero(np.diff(steady)) <= 1, "once the windows are full, it may change its mind once"
+
+
+# what the tables tell
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3, 0.05, 0.016])
+@pytest.mark.parametrize("rule", WORKBOOK)
+def test_an_outage_is_detected_and_over_when_the_formulas_say(share: float, rule: BurnRule) -> None:
+    step = rule.short / 20
+    before, after = round(rule.long / step), round(rule.short / step) + 1
+    table = counts([0] * before + [share * 1e6] * before + [0] * after, [1e6] * (2 * before + after), step)
+    alerts = evaluate(table, AVAILABLE, [rule])
+    [alert] = alerts.itertuples()
+    outage = START + pd.Timedelta(before * step, "s")
+    detected = detection_time(share, rule, AVAILABLE)
+    assert detected <= (alert.started - outage).total_seconds() <= detected + step
+    over = (alert.ended - outage).total_seconds() - before * step
+    assert reset_time(share, rule, AVAILABLE) <= over <= reset_time(share, rule, AVAILABLE) + step
+    assert alert.peak_burn_rate == pytest.approx(share / 0.001)
+    assert (alert.objective, alert.rule, alert.severity) == ("available", str(rule), rule.severity)
+
+
+def test_an_alert_says_what_was_spent_meanwhile() -> None:
+    minutes = round(30 * DAY / MINUTE)
+    bad = np.zeros(minutes)
+    bad[1000:1120] = 10
+    alerts = evaluate(counts(bad, np.full(minutes, 10.0)), AVAILABLE, [PAGE]).set_index("state")
+    # 2 hours of 720 are 2.7 budgets; the first minute is what detection took
+    assert alerts.loc["firing", "spent"] == pytest.approx(1190 / 432)
+    assert alerts.loc["firing", "started"] == START + pd.Timedelta(1001, "min")
+
+
+def test_a_gap_is_unknown_and_does_not_end_an_alert() -> None:
+    bad = [0.0] * 60 + [5.0] * 10 + [NAN] * 30 + [5.0] * 10 + [0.0] * 10
+    alerts = evaluate(counts(bad, [10.0 + each - each for each in bad]), AVAILABLE, [PAGE])
+    assert alerts["state"].tolist() == ["firing", "unknown"]
+    assert alerts.loc[0, "ended"] == START + pd.Timedelta(115, "min")
+    begin, end = (START + pd.Timedelta(minute, "min") for minute in (73, 103))
+    assert alerts.loc[1, ["started", "ended"]].tolist() == [begin, end], "while less than half of 5 minutes is known"
+    assert alerts.loc[1, ["peak_burn_rate", "spent"]].isna().all()
+
+
+def test_unknown_until_the_end_has_no_end() -> None:
+    alerts = evaluate(counts([0, NAN, NAN, NAN, NAN, NAN], [9, NAN, NAN, NAN, NAN, NAN]), AVAILABLE, [PAGE])
+    assert alerts["state"].tolist() == ["unknown"] and alerts["ended"].isna().all()
+
+
+def test_few_bad_events_do_not_page_with_a_guard() -> None:
+    table = counts([0] * 60 + [1, 1] + [0] * 60, [1] * 122)
+    assert len(evaluate(table, AVAILABLE, [PAGE])) == 1
+    assert evaluate(table, AVAILABLE, [replace(PAGE, minimum_bad=3)]).empty
+
+
+def test_burn_rates_are_shares_of_the_budget() -> None:
+    table = burn_rates(counts([0, 1, NAN, NAN, 0, 0], [10, 10, NAN, NAN, 0, 0]), AVAILABLE, [MINUTE, 2 * MINUTE])
+    assert table.index[0] == START + pd.Timedelta(60, "s") and table.index.name == "time"
+    np.testing.assert_allclose(table["1m"], [0, 100, NAN, NAN, NAN, NAN])
+    np.testing.assert_allclose(table["2m"], [0, 50, 100, NAN, NAN, NAN])
+
+
+def test_windows_that_are_no_whole_steps_reach_to_the_next() -> None:
+    assert burn_rates(counts([1, 0], [1, 1]), AVAILABLE, [90.0]).iloc[-1, 0] == 500
+
+
+def test_rules_that_cannot_work_are_refused() -> None:
+    with pytest.raises(ObjectiveError, match="cannot fire"):
+        evaluate(counts([0], [1]), replace(AVAILABLE, target=0.9), WORKBOOK)
+    with pytest.raises(ObjectiveError, match="measurements come every 5m"):
+        evaluate(counts([0], [1], 300.0), AVAILABLE, WORKBOOK)
+
+
+# as it is now
+
+LAPSED = in_time_lapse(AVAILABLE, WORKBOOK[:1], 60)  # an hour is a minute, 5 minutes are 5 seconds
+BEGIN = START.timestamp()
+
+
+def live(seconds: int, *, bad: range, lost: range = range(0), rate: float = 10.0) -> FakeSource:
+    """A service scraped every second: half of its answers are errors during ``bad``; no samples during ``lost``."""
+    source = FakeSource()
+    total, failed, samples = 0.0, 0.0, []
+    for second in range(seconds):
+        failed += rate / 2 * (second in bad)
+        total += rate
+        if second not in lost:
+            samples.append((BEGIN + second, total - failed, failed))
+    times, fine, wrong = map(list, zip(*samples, strict=True))
+    source.add("http_total", times, fine, code="200")
+    source.add("http_total", times, wrong, code="500")
+    return source
+
+
+def test_an_alert_fires_and_ends_and_tells_of_both() -> None:
+    told: list[Page] = []
+    alerts = Alerts(live(300, bad=range(100, 110)), [LAPSED], notify=told.extend)
+    states = [alerts.evaluate(BEGIN + second).iloc[0] for second in range(60, 200)]
+    assert {row.state for row in states} == {"inactive", "firing"}
+    assert [page.status for page in told] == ["firing", "resolved"]
+    fired, ended = told
+    assert 100 < fired.starts_at - BEGIN <= 104 and ended.starts_at == fired.starts_at
+    assert ended.ends_at is not None and 110 < ended.ends_at - BEGIN <= 115
+    assert fired.labels["severity"] == "page" and fired.labels["team"] == "blog"
+    assert [(before, after) for *_, before, after in alerts.transitions] == [
+        ("unknown", "inactive"), ("inactive", "firing"), ("firing", "inactive")
+    ]  # fmt: skip
+    at_peak = next(row for row in states if row.state == "firing")
+    assert at_peak.long_burn_rate > 14.4 and at_peak.since == pd.Timestamp(fired.starts_at, unit="s", tz="UTC")
+
+
+def test_a_target_that_is_down_is_unknown_and_its_alert_goes_on() -> None:
+    told: list[Page] = []
+    alerts = Alerts(live(300, bad=range(100, 160), lost=range(110, 140)), [LAPSED], notify=told.extend)
+    states = {second: alerts.evaluate(BEGIN + second).iloc[0] for second in range(60, 180)}
+    assert states[108].state == "firing"
+    assert states[120].state == "unknown" and states[120].reason == "no sample of http_total for 10s"
+    assert states[150].state == "firing" and states[150].reason == ""
+    assert [page.status for page in told] == ["firing", "resolved"], "not a second page for what goes on"
+
+
+def test_what_there_is_not_is_unknown_with_the_reason() -> None:
+    misspelt = replace(
+        LAPSED[0], name="misspelt", indicator=Indicator.of_counters("quality", "http_total", bad='http_total{kode="5"}')
+    )
+    nowhere = replace(
+        LAPSED[0], name="nowhere", indicator=Indicator.of_counters("quality", "none_total", bad="bad_total")
+    )
+    alerts = Alerts(live(100, bad=range(0)), [(misspelt, LAPSED[1]), (nowhere, LAPSED[1]), LAPSED])
+    table = alerts.evaluate(BEGIN + 90).set_index("objective")
+    assert table["state"].to_dict() == {"misspelt": "unknown", "nowhere": "unknown", "available": "inactive"}
+    assert "the label kode" in table.loc["misspelt", "reason"] and "none_total" in table.loc["nowhere", "reason"]
+    table = alerts.evaluate(BEGIN + 500)
+    assert set(table["state"]) == {"unknown"}
+
+
+def test_slices_are_judged_when_they_are_over() -> None:
+    busy = Objective("busy", 0.99, Indicator.of_throughput("http_total", 5.0))
+    objective, rules = in_time_lapse(busy, WORKBOOK[:1], 60)
+    source = FakeSource()
+    arrived = np.cumsum([10.0 * (not 100 <= second < 120) for second in range(300)])
+    source.add("http_total", [BEGIN + second for second in range(300)], arrived, code="200")
+    alerts = Alerts(source, [(objective, rules)])
+    states = {second: alerts.evaluate(BEGIN + second).iloc[0].state for second in range(70, 160)}
+    assert states[100] == "inactive" and states[119] == "firing" and states[130] == "inactive"
+    assert len(source.questions) <= 2 * len(states), "a slice is asked for once"
+
+
+def test_questions_are_shared() -> None:
+    source = live(100, bad=range(0))
+    twin = replace(LAPSED[0], name="twin", target=0.9995)
+    Alerts(source, [LAPSED, (twin, LAPSED[1])]).evaluate(BEGIN + 90)
+    assert len(source.questions) == len(set(source.questions)) == 4, "two counters in two windows"
+
+
+def test_the_clock_does_not_go_backwards_and_names_are_unique() -> None:
+    alerts = Alerts(live(100, bad=range(0)), [LAPSED])
+    alerts.evaluate(BEGIN + 90)
+    with pytest.raises(MetricsError, match="clock went backwards"):
+        alerts.evaluate(BEGIN + 89)
+    with pytest.raises(MetricsError, match="clock went backwards"):
+        alerts.evaluate(NAN)
+    with pytest.raises(ObjectiveError, match="each name once"):
+        Alerts(live(100, bad=range(0)), [LAPSED, LAPSED])
+
+
+def test_a_webhook_is_told_and_told_again_until_it_takes_it() -> None:
+    told: list[list[Page]] = []
+    refusing = threading.Event()
+    refusing.set()
+
+    def receive(pages: list[Page]) -> None:
+        if refusing.is_set():
+            raise ServiceError("down")
+        told.append(pages)
+
+    alerts = Alerts(live(300, bad=range(100, 110)), [LAPSED], notify=receive)
+    for second in range(60, 130):
+        alerts.evaluate(BEGIN + second)
+    assert [page.status for page in alerts.undelivered] == ["firing", "resolved"] and not told
+    refusing.clear()
+    alerts.evaluate(BEGIN + 131)
+    assert [page.status for pages in told for page in pages] == ["firing", "resolved"] and not alerts.undelivered
+
+
+def test_a_url_is_called_as_alertmanager_would() -> None:
+    with Receiver() as receiver:
+        alerts = Alerts(live(300, bad=range(100, 110)), [LAPSED], notify=receiver.url)
+        for second in range(60, 130):
+            alerts.evaluate(BEGIN + second)
+        assert receiver.wait_for("available", "resolved", seconds=10).labels["service"] == "blog"
+        assert [page.status for page in receiver.pages] == ["firing", "resolved"]
+
+
+def test_no_objectives_give_an_empty_table() -> None:
+    assert Alerts(FakeSource(), []).evaluate(BEGIN).empty
+
+
+def test_a_month_has_the_long_windows() -> None:
+    minutes = round(6 * DAY / MINUTE)
+    bad = np.zeros(minutes)
+    bad[: round(5 * DAY / MINUTE)] = 2
+    alerts = evaluate(counts(bad, np.full(minutes, 1000.0)), AVAILABLE, WORKBOOK)
+    assert alerts["rule"].unique().tolist() == [str(WORKBOOK[2])], "twice the budget is a ticket, and no page"
+    assert HOUR * 3 <= (alerts.loc[0, "ended"] - START).total_seconds() - 5 * DAY <= HOUR * 6

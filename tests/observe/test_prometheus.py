@@ -1,0 +1,225 @@
+"""The embedded store and a real Prometheus are asked the same questions and give the same answers."""
+
+import re
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+import pytest
+from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from real_prometheus import STALE, prometheus, remote_write
+from recorded_shapes import COUNTERS, HISTOGRAMS, MINUTES, SHAPES, metric, text
+
+from mlops_helpers.errors import MetricsError
+from mlops_helpers.observe.prometheus import Prometheus
+from mlops_helpers.observe.scraper import Scraper
+from mlops_helpers.observe.store import Store
+
+pytestmark = pytest.mark.engine("prometheus")
+RANGES = [{"start": -60.0, "end": MINUTES * 60 + 240, "step": 37.0}, {"start": 600.0, "end": 900.0, "step": 7.5}]
+INSTANTS = [0.0, 600.0, 615.0, 660.0, 1199.999, 1260.123, 1500.0, 1814.9, 2280.0, 2580.001, 3240.0]
+WINDOWS = [15.0, 40.0, 300.0, 4000.0]
+
+
+@dataclass
+class Both:
+    store: Store
+    server: Prometheus
+    begin: float  # of the recordings
+    live: "Live"
+
+    def agree(self, question: str, *what: object, **how: object) -> pd.DataFrame:
+        answers = [getattr(source, question)(*what, **how) for source in (self.store, self.server)]
+        pd.testing.assert_frame_equal(*answers, rtol=1e-9, atol=0, obj=f"{question}{what}{how}")
+        return answers[0]
+
+    def shifted(self, times: dict[str, float]) -> dict[str, float]:
+        return {name: value if name == "step" else self.begin + value for name, value in times.items()}
+
+
+@dataclass
+class Live:
+    """A service with metrics of its own, scraped by both."""
+
+    requests: Counter
+    seconds: Histogram
+    address: str
+    stop: object
+
+
+def recorded(store: Store, begin: float) -> dict[tuple[tuple[str, str], ...], list[tuple[int, float]]]:
+    """Feed all shapes to the store; return what Prometheus would have written of the same scrapes."""
+    written: dict[tuple[tuple[str, str], ...], list[tuple[int, float]]] = {}
+    for shape, scrapes in SHAPES.items():
+        target = {"job": shape, "instance": "recorded:1"}
+        before: set[tuple[tuple[str, str], ...]] = set()
+        for offset, said in sorted(scrapes, key=lambda scrape: scrape[0]):
+            at, now = begin + offset, round((begin + offset) * 1000)
+            if said is None:
+                store.fail(at, target, "down", duration=0.5)
+            else:
+                store.append(at, text(shape, said), target, duration=0.5)
+            present = {}
+            for series, value in (said or {}).items():
+                name, _, labels = series.replace("NAME", metric(shape)).partition("{")
+                pairs = {
+                    label: escaped.replace('\\"', '"').replace("\\\\", "\\")
+                    for label, escaped in re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', labels)
+                }
+                present[tuple(sorted({"__name__": name, **pairs, **target}.items()))] = value
+            for name, value in (("up", float(said is not None)), ("scrape_duration_seconds", 0.5)):
+                written.setdefault(tuple(sorted({"__name__": name, **target}.items())), []).append((now, value))
+            for key, value in {**dict.fromkeys(before - set(present), STALE), **present}.items():
+                written.setdefault(key, []).append((now, value))
+            before = set(present)
+    return written
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
+    registry = CollectorRegistry()
+    requests = Counter("live_requests", "Requests.", ["code"], registry=registry)
+    seconds = Histogram("live_seconds", "Durations.", buckets=(0.1, 0.5, 1), registry=registry)
+    server, thread = start_http_server(0, "127.0.0.1", registry=registry)
+
+    def stop() -> None:
+        if thread.is_alive():
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+    address = f"127.0.0.1:{server.server_address[1]}"
+    try:
+        with prometheus(tmp_path_factory.mktemp("prometheus"), {"live": [address, "127.0.0.1:1"]}) as url:
+            begin, store = round(time.time()) - 55 * 60.0, Store()
+            remote_write(url, recorded(store, begin))
+            yield Both(store, Prometheus(url), begin, Live(requests, seconds, address, stop))
+    finally:
+        stop()
+
+
+@pytest.mark.parametrize("shape", COUNTERS)
+def test_growth_and_values_are_those_of_prometheus(both: Both, shape: str) -> None:
+    for times in RANGES:
+        for window in WINDOWS:
+            both.agree("increase", metric(shape), window, **both.shifted(times), by=None)
+    for by in ((), ("code", "nowhere")):
+        both.agree("increase", metric(shape), 300.0, **both.shifted(RANGES[0]), by=by)
+        both.agree("value", metric(shape), both.begin + 1500, by=by)
+    for instant in INSTANTS:
+        both.agree("value", metric(shape), both.begin + instant)
+    both.agree("increase", metric(shape), 300.0, at=both.begin + 1500)
+    both.agree("series", metric(shape), both.begin + 600, both.begin + 1200)
+
+
+@pytest.mark.parametrize("shape", HISTOGRAMS)
+def test_quantiles_are_those_of_prometheus(both: Both, shape: str) -> None:
+    for q in (0, 0.25, 0.9, 1):
+        both.agree("quantile", q, metric(shape), 300.0, **both.shifted(RANGES[0]), by=None)
+    for by in ((), ("version",)):
+        both.agree("quantile", 0.5, metric(shape), 300.0, **both.shifted(RANGES[0]), by=by)
+    both.agree("increase", metric(shape) + "_bucket", 60.0, **both.shifted(RANGES[0]), by=("le",))
+
+
+def test_shares_are_those_of_prometheus(both: Both) -> None:
+    name = metric("grouped")
+    for by in ((), ("handler",), None):
+        for part in (
+            f'{name}{{code="500"}}',
+            f'{name}{{code=~"4..|5.."}}',
+            f'{name}{{code!="200"}}',
+            f'{name}{{code="x"}}',
+        ):
+            both.agree("ratio", part, name, 300.0, **both.shifted(RANGES[0]), by=by)
+    known = both.agree("ratio", f'{name}{{code="500"}}', name, 300.0, at=both.begin + 1500)
+    assert 0 < known["value"][0] < 1
+    nothing = metric("always_0")
+    assert both.agree("ratio", nothing, nothing, 300.0, at=both.begin + 1500)["value"].isna().all()
+
+
+def test_selectors_mean_the_same(both: Both) -> None:
+    name, at = metric("grouped"), both.begin + 1500
+    counts = {
+        conditions: len(both.agree("increase", f"{name}{{{conditions}}}", 300.0, at=at, by=None))
+        for conditions in (
+            'code="200"',
+            'code=~"2.."',
+            'code=~"2"',
+            'code!~"2.*|5.*"',
+            'handler="a\\"b\\\\c"',
+            'missing=""',
+            'missing!=""',
+            'handler=~"/.*",code!="404"',
+        )
+    }
+    assert list(counts.values()) == [3, 3, 0, 3, 3, 9, 0, 4]
+
+
+def test_more_times_than_one_answer_holds(both: Both) -> None:
+    times = both.shifted({"start": 0.0, "end": 3000.0, "step": 0.2})
+    assert len(both.agree("increase", metric("every_second"), 60.0, **times)) == 15_001
+
+
+def test_a_metric_that_is_not_there_is_said_to_be_missing(both: Both) -> None:
+    for source in (both.store, both.server):
+        with pytest.raises(MetricsError, match=r"shape_stedy_total.*shape_steady_total"):
+            source.increase("shape_stedy_total", 60.0, at=both.begin)
+        with pytest.raises(MetricsError, match="shape_latency_seconds_bucket"):
+            source.quantile(0.5, "shape_latncy_seconds", 60.0, at=both.begin)
+        with pytest.raises(MetricsError, match="no metric"):
+            source.series("shape_stedy_total", both.begin, both.begin + 1)
+
+
+def test_both_see_the_same_service_come_and_go(both: Both) -> None:
+    live, store = both.live, Store()
+    sources = (store, both.server)
+    last = 'live_requests_total{code="200"}'
+    with Scraper(store, {"live": [live.address, "127.0.0.1:1"]}, interval=0.5) as scraper:
+
+        def eventually(condition) -> None:
+            scraper.wait_for(condition, within=30)
+
+        live.requests.labels("200").inc(0)
+        for source in sources:
+            eventually(lambda source=source: source.value(last)["value"][0] == 0)
+        begin = time.time()
+        for _ in range(4):
+            live.requests.labels("200").inc(10)
+            live.seconds.observe(0.3)
+            scraper.wait_for(1)
+        for source in sources:
+            eventually(lambda source=source: source.value(last)["value"][0] == 40)
+        ups = [
+            source.value("up{job='live'}".replace("'", '"'), by=("instance",)).drop(columns="time")
+            for source in sources
+        ]
+        pd.testing.assert_frame_equal(*ups)
+        assert dict(zip(ups[0]["instance"], ups[0]["value"], strict=True)) == {live.address: 1.0, "127.0.0.1:1": 0.0}
+        states = [source.targets() for source in sources]
+        assert states[0].dtypes.equals(states[1].dtypes)
+        for column in ("job", "instance", "up"):
+            assert list(states[0][column]) == list(states[1][column])
+        assert "refused" in states[1]["error"][0] and states[0]["error"][0]
+        samples = [source.series(last, begin, time.time()) for source in sources]
+        assert samples[0].dtypes.equals(samples[1].dtypes)
+        grown = [source.increase(last, 60.0)["value"][0] for source in sources]
+        assert grown == pytest.approx([40, 40], rel=0.25)
+        middles = [source.quantile(0.5, "live_seconds", 60.0)["value"][0] for source in sources]
+        assert middles == pytest.approx([0.3, 0.3])
+        live.stop()
+        for source in sources:
+            eventually(lambda source=source: source.value('up{job="live"}', by=())["value"][0] == 0)
+            assert source.value(last).empty, "a target that is down has stale series"
+
+
+def test_a_server_that_is_not_there_or_is_none(both: Both) -> None:
+    with pytest.raises(MetricsError, match=r"no answer from Prometheus at http://127.0.0.1:1"):
+        Prometheus("http://127.0.0.1:1").value("up")
+    with pytest.raises(MetricsError, match=r"refuses .*increase"):
+        both.server.increase('up{job=~"(?=x)"}', 60.0)  # RE2 has no look-ahead
+    with pytest.raises(MetricsError, match="is no Prometheus"):
+        Prometheus(both.server.url + "/graph").value("up")
+    for url in ("127.0.0.1:9090", "ftp://x", "http://x:y"):
+        with pytest.raises(MetricsError, match="no address of a server"):
+            Prometheus(url)
