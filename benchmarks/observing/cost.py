@@ -52,8 +52,8 @@ def _serve() -> None:
         def do_GET(self) -> None:
             now = time.time()
             lines = ["# TYPE requests counter"] + [
-                f'requests_total{{handler="/{number}",code="{200 if number % 10 else 500}"}} {now * (number % 7 + 1):.0f}'
-                for number in range(SERIES)
+                f'requests_total{{handler="/{n}",code="{200 if n % 10 else 500}"}} {now * (n % 7 + 1):.0f}'
+                for n in range(SERIES)
             ]
             body = ("\n".join(lines) + "\n").encode()
             self.send_response(200)

@@ -1,4 +1,4 @@
-"""Ten million events: indicators, budgets and alerts of three objectives, timed, with the memory of the whole process."""
+"""Ten million events: indicators, budgets and alerts of three objectives; time and memory of a whole process."""
 
 import json
 import resource
