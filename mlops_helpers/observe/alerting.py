@@ -6,6 +6,7 @@ outage does not end it. What is not known is never inactive.
 """
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from mlops_helpers.observe.objectives import Objective
 from mlops_helpers.observe.paging import Alerts
 from mlops_helpers.observe.windows import Windows, burn_rates, conditions, detection_time, reset_time
 
-__all__ = ["Alerts", "burn_rates", "detection_time", "evaluate", "reset_time"]
+__all__ = ["Alerts", "burn_rates", "detection_time", "evaluate", "joined", "reset_time"]
 
 _COLUMNS = {
     "objective": "str",
@@ -66,3 +67,26 @@ def evaluate(counts: pd.DataFrame, objective: Objective, rules: Iterable[BurnRul
     columns = list(zip(*rows, strict=True)) or [()] * len(_COLUMNS)
     table = {name: pd.array(column, kind) for (name, kind), column in zip(_COLUMNS.items(), columns, strict=True)}
     return pd.DataFrame(table)
+
+
+def joined(alerts: pd.DataFrame) -> pd.DataFrame:
+    """Return what somebody is called for: alerts of one objective and severity that overlap or touch are one.
+
+    Takes what :func:`evaluate` returns, also of several objectives together. Columns: ``objective``, ``severity``,
+    ``rule`` (several, joined by commas), ``started``, ``ended`` (NaT: not within the record), ``peak_burn_rate``.
+    """
+    calls: list[dict[str, Any]] = []
+    columns = ["objective", "severity", "rule", "started", "ended", "peak_burn_rate"]
+    firing = alerts.loc[alerts["state"] == "firing", columns].sort_values(["objective", "severity", "started"])
+    for alert in firing.to_dict("records"):
+        call = calls[-1] if calls else alert
+        same = (call["objective"], call["severity"]) == (alert["objective"], alert["severity"])
+        if not calls or not same or alert["started"] > call["ended"]:  # nothing is after NaT
+            calls.append(alert)
+            continue
+        if alert["rule"] not in call["rule"].split(", "):
+            call["rule"] += f", {alert['rule']}"
+        ends = [call["ended"], alert["ended"]]
+        call["ended"] = pd.NaT if pd.isna(ends).any() else max(ends)
+        call["peak_burn_rate"] = max(call["peak_burn_rate"], alert["peak_burn_rate"])
+    return pd.DataFrame(calls, columns=columns).astype({name: _COLUMNS[name] for name in columns})

@@ -1,14 +1,14 @@
 """A detector whose false alarms are budgeted: limits from windows that are put together from the reference's own days.
 
 Comments are not independent rows: authors post again, a popular post attracts its topic for days, evenings differ from
-mornings. Limits that assume independent rows raise several times the promised number of false alarms. So the limits come
-from the reference itself, in three steps:
+mornings. Limits that assume independent rows raise many times the promised number of false alarms. So the limits come
+from the reference, in three steps:
 
 1. *Resample*. A window is put together from blocks (days, or four hours) of the reference, each at its own place in the
    week or day, and compared with all other blocks. That keeps what happens within a block, and the rhythm.
 2. *Correct*. What lasts longer than a block is lost in step 1. The windows as they really were, each against the rest,
    lie further apart by some factor, the design effect (Rao and Scott, The Annals of Statistics 12, 1984, correct
-   chi-squared tests of clustered samples in this way). It is known from few windows only, so its upper 95 % bound counts.
+   chi-squared tests of clustered samples in this way). A few windows tell little about it: its upper 95 % bound counts.
 3. *Share*. All columns share one budget: the largest ratio of a column's distance to the 95 % quantile of its own
    resampled distances is what is compared with a limit. Unlike dividing the budget by the number of columns, that does
    not pay twice for columns that move together, such as score and verdict.
@@ -31,6 +31,7 @@ FEWEST = 50
 """Rows that a window must hold at least to be judged."""
 _FEWEST_VALUES = 20  # known values of a column, such as labels that have arrived
 _FEWEST_WINDOWS = 4
+_ODD = 5  # so many rows of a kind that the reference never had are no alarm yet
 _DAY = pd.Timedelta("1D")
 
 Array = NDArray[np.float64]
@@ -41,9 +42,9 @@ class Check:
     """What a detector says of one window.
 
     ``state`` is ``alarm``, ``quiet`` or ``unknown`` with its ``reason``. ``table`` has one row per column, the furthest
-    first: ``n`` values, ``distance``, its ``limit`` at this size, ``ratio`` of the two, ``changed`` (at least so large
-    a share of the values, 0 to 1, must be others than in the reference) and ``moved`` (ratio above 1). A column of which
-    too little is known has NaN and has not moved.
+    first: ``n`` values, ``distance``, its ``limit`` at this size, ``ratio`` of the two, ``changed`` (half the sum of
+    the differences of all bins' shares, 0 to 1: at least about this part of the values is not as in the reference)
+    and ``moved`` (ratio above 1). A column of which too little is known has NaN, and has not moved.
     """
 
     state: str
@@ -108,25 +109,10 @@ class Detector:
                 f"one false alarm in {weeks_per_false_alarm:g} weeks is a rate of {rate:.2g} a check; accepted: below "
                 f"0.5, and at least {10 / resamples:.2g} with {resamples} resamples. Next: more resamples"
             )
-        per_window = window if window > 1 else 6  # blocks: days, or four hours of one day
-        block = _blocks(reference[time], window, per_window)
-        kept = reference[block >= 0]
-        block = block[block >= 0]
-        n_windows = int(block.max(initial=-1) + 1) // per_window
-        sizes = np.bincount(block // per_window, minlength=n_windows)
-        if n_windows < _FEWEST_WINDOWS or sizes.min() < FEWEST:
-            raise MetricsError(
-                f"the reference holds {n_windows} windows of {window} days with {sizes.min(initial=0)} rows or more; "
-                f"accepted: at least {_FEWEST_WINDOWS} with {FEWEST}. Next: a longer reference, or another window"
-            )
-        real = np.kron(np.eye(n_windows), np.ones(per_window))
-        if window > 1:  # windows that begin on other days tell more about the same time
-            real = np.stack([np.roll(real[0], day) for day in range(len(real[0]) - per_window + 1)])
-        rng = np.random.default_rng(seed)
-        made = np.zeros((resamples, n_windows * per_window))
-        place = np.arange(per_window)
-        made[np.arange(resamples)[:, None], rng.integers(n_windows, size=(resamples, per_window)) * per_window + place] = 1
-        usual, fitted, ratios = {}, {}, []
+        kept, block, made, real = _windows(reference, time, window, resamples, seed)
+        n_windows = int(made.shape[1] / real[0].sum())
+        fitted: dict[str, tuple[Bins, Array, float, float]] = {}
+        ratios = []
         for name in columns:
             chosen = Bins.of(kept[name], bins)
             counts = np.zeros((made.shape[1], len(chosen)))
@@ -134,18 +120,17 @@ class Detector:
             if name in set(delayed):
                 counts = counts[:, :-1]
             apart = _apart(counts, made, distance)
-            usual[name] = float(np.quantile(apart, 0.95))
-            ratios.append(np.divide(apart, usual[name], out=np.zeros_like(apart), where=usual[name] > 0))
-            effect = _design_effect(_apart(counts, real, distance), apart, n_windows)
-            fitted[name] = chosen, counts.sum(0), usual[name] * effect
+            usual = float(np.quantile(apart, 0.95))
+            ratios.append(np.divide(apart, usual, out=np.zeros_like(apart), where=usual > 0))
+            unit = usual * _design_effect(_apart(counts, real, distance), apart, n_windows)
+            total = counts.sum(0)
+            fitted[name] = chosen, total, unit, _floor(total, n_windows, len(chosen) - 2, distance)
         most = float(np.quantile(np.max(ratios, axis=0), 1 - rate))
-        return cls(
-            {name: _Column(chosen, total, most * unit) for name, (chosen, total, unit) in fitted.items()},
-            frozenset(delayed),
-            distance,
-            window,
-            rate,
-        )
+        limits = {
+            name: _Column(chosen, total, max(most * unit, floor))
+            for name, (chosen, total, unit, floor) in fitted.items()
+        }
+        return cls(limits, frozenset(delayed), distance, window, rate)
 
     def check(self, current: pd.DataFrame) -> Check:
         """Judge one window of comments; ``unknown`` when it holds fewer than ``FEWEST`` rows.
@@ -193,23 +178,55 @@ def _check_columns(frame: pd.DataFrame, columns: Iterable[str]) -> None:
             raise MetricsError(f"there is no column {name!r}; the nearest are {', '.join(near)}")
 
 
-def _blocks(time: pd.Series, window: int, per_window: int) -> NDArray[np.int64]:
-    """Number the blocks of whole windows, counted back from the last day's end; -1: before the first of them."""
-    if time.isna().any() or time.empty:
-        raise MetricsError(f"{int(time.isna().sum())} of {len(time)} rows of the reference have no time; accepted: none")
-    end = time.max().floor("D") + _DAY
-    n_windows = int((end - time.min().floor("D")) / _DAY) // window
+def _windows(
+    reference: pd.DataFrame, time: str, window: int, resamples: int, seed: int
+) -> tuple[pd.DataFrame, NDArray[np.int64], Array, Array]:
+    """Return rows of whole windows, the block of each, and windows (made up, and real) as rows of ones over blocks."""
+    when = reference[time]
+    if when.isna().any() or when.empty:
+        raise MetricsError(
+            f"{int(when.isna().sum())} of {len(when)} rows of the reference have no time; accepted: none"
+        )
+    per_window = window if window > 1 else 6  # blocks: days, or four hours of one day
+    end = when.max().floor("D") + _DAY
+    n_windows = int((end - when.min().floor("D")) / _DAY) // window
     begin = end - n_windows * window * _DAY
-    return np.floor((time - begin) / (window * _DAY / per_window)).clip(lower=-1).to_numpy(dtype=np.int64)
+    inside = when >= begin
+    block = ((when[inside] - begin) // (window * _DAY / per_window)).to_numpy(dtype=np.int64)
+    sizes = np.bincount(block // per_window, minlength=n_windows)
+    if n_windows < _FEWEST_WINDOWS or sizes.min() < FEWEST:
+        raise MetricsError(
+            f"the reference holds {n_windows} windows of {window} days, the smallest of {min(sizes, default=0)} rows; "
+            f"accepted: at least {_FEWEST_WINDOWS} windows, of {FEWEST} rows each. Next: a longer reference"
+        )
+    place = np.arange(per_window)
+    made = np.zeros((resamples, n_windows * per_window))
+    chosen = np.random.default_rng(seed).integers(n_windows, size=(resamples, per_window)) * per_window + place
+    made[np.arange(resamples)[:, None], chosen] = 1
+    first = np.arange(0, made.shape[1] - per_window + 1, 1 if window > 1 else per_window)
+    real = np.zeros((len(first), made.shape[1]))  # those that begin on other days tell more about the same time
+    real[np.arange(len(first))[:, None], first[:, None] + place] = 1
+    return reference[inside], block, made, real
 
 
 def _apart(counts: Array, windows: Array, distance: str) -> Array:
-    """Return how far each window (a row of ones and zeros over blocks) lies from all other blocks, freed of its size."""
+    """Return how far each window (a row of ones over blocks) lies from all other blocks, freed of its size."""
     current = windows @ counts
     rest = counts.sum(0) - current
     n, m = rest.sum(-1), current.sum(-1)
     with np.errstate(invalid="ignore", divide="ignore"):  # a window without labels: not known, and left out
         return np.nan_to_num(COUNTED[distance](rest, current) * n * m / (n + m))
+
+
+def _floor(total: Array, n_windows: int, unseen: int, distance: str) -> float:
+    """Return the distance, freed of its size, of a usual window of which a few rows are of a kind that is new.
+
+    Else a column that never varied, such as one that counts damage, would raise an alarm for a single odd comment.
+    """
+    current = total / n_windows
+    current[unseen] += _ODD
+    n, m = total.sum(), current.sum()
+    return float(COUNTED[distance](total, current) * n * m / (n + m))
 
 
 def _design_effect(real: Array, made: Array, n_windows: int) -> float:

@@ -60,8 +60,8 @@ class Bins:
     def codes(self, values: pd.Series) -> NDArray[np.int64]:
         """Return each value's bin, 0 to ``len(self) - 1``; the last two are ``unseen`` and ``missing``."""
         if self.categories:
-            place = {name: code for code, name in enumerate(self.categories)}
-            codes = values.astype(object).astype(str).map(place).fillna(len(self) - 2).to_numpy(dtype=np.int64)
+            codes = pd.Index(self.categories).get_indexer(pd.Index(values.astype(str)))
+            codes = np.where(codes < 0, len(self.categories), codes)
             return np.where(values.isna(), len(self) - 1, codes)
         numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
         codes = np.searchsorted(self.uppers, numbers, side="left")
@@ -119,9 +119,9 @@ Where the samples come from one distribution, each of them shrinks in proportion
 class Comparison:
     """Two samples of one column, by every distance; NaN is not known, and ``unknown`` says why.
 
-    ``psi`` (no unit), ``jensen_shannon`` (bits, 0 to 1), ``chi_squared`` (Pearson's statistic) with its ``chi_squared_p``,
-    ``ks`` (largest gap of the cumulated shares, 0 to 1) with its ``ks_p``; KS is for numbers only. The p-values hold for
-    independent rows, which comments of one day are not: use them to order columns, and a ``Detector`` to raise alarms.
+    ``psi`` (no unit), ``jensen_shannon`` (bits, 0 to 1), ``chi_squared`` (Pearson's statistic) with ``chi_squared_p``,
+    ``ks`` (largest gap of the cumulated shares, 0 to 1; numbers only) with ``ks_p``. The p-values hold for independent
+    rows, which comments of one day are not: use them to order columns, and a ``Detector`` to raise alarms.
     """
 
     n_reference: int

@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlops_helpers.errors import MetricsError
 
-__all__ = ["CROWD", "INPUTS", "known_words", "signals"]
+__all__ = ["CROWD", "DELAYED", "INPUTS", "JUDGED", "judgements", "known_words", "phrases", "signals"]
 
 INPUTS = {
     "words": "number of words",
@@ -18,6 +18,7 @@ INPUTS = {
     "unknown": "share of the words that are not known (0 to 1)",
     "capitals": "share of the letters that are capitals (0 to 1)",
     "marks": "share of the characters that are neither letters, digits nor spaces (0 to 1)",
+    "traces": "number of signs that machines leave: HTML entities and tags, replacement and control characters",
     "script": "latin, the name of another script, mixed (also within one word), or none",
     "part_of_day": "night, morning, afternoon or evening (UTC)",
 }
@@ -30,8 +31,19 @@ CROWD = {
 
 In whole per cent, lest a busy day look like a crowd."""
 
+JUDGED = {
+    "score": "the filter's score",
+    "verdict": "spam or ham, by the filter",
+    "label": "spam or ham, by a moderator; missing until then",
+    "outcome": "right, ham blocked or spam missed; missing without a label",
+}
+"""What became of a comment."""
+DELAYED = ("label", "outcome")
+"""Columns that are filled later: missing means not known yet."""
+
 _WORD = re.compile(r"\w+")
 _LINK = re.compile(r"(?i)https?://|www\.|\b[\w-]+\.(?:com|net|org|example|test|invalid)\b")
+_TRACE = re.compile(r"&(?:\w{2,8}|#\d{1,7}|#x[0-9a-fA-F]{1,6});|</?[a-z][^<>]*>|[\ufffd\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _MARK = re.compile(r"[^\w\s]")
 _DIGITS = re.compile(r"\d+")
 _PARTS = ("night", "morning", "afternoon", "evening")
@@ -78,6 +90,33 @@ def signals(
     return found.assign(**{time: when})
 
 
+def judgements(score: pd.Series, spam: pd.Series, label: pd.Series) -> pd.DataFrame:
+    """Return the columns of ``JUDGED``: scores, whether the filter called a comment spam, what moderators said so far.
+
+    ``label`` is 1 for spam, 0 for ham, missing where no label has arrived *yet*: blank what will only be known later.
+    """
+    called = spam.astype(bool)
+    truth = label.astype("Float64").to_numpy(dtype=float, na_value=np.nan)
+    outcome = np.select(
+        [np.isnan(truth), called & (truth == 0), ~called & (truth == 1)], ["", "ham blocked", "spam missed"], "right"
+    )
+    columns = {
+        "score": score,
+        "verdict": called.map({True: "spam", False: "ham"}),
+        "label": pd.Series(truth, score.index).map({1.0: "spam", 0.0: "ham"}),
+        "outcome": pd.Series(outcome, score.index).mask(np.isnan(truth)),
+    }
+    return pd.DataFrame(columns)
+
+
+def phrases(text: object) -> set[str]:
+    """Return a text's phrases of three words, numbers made alike: what a template leaves when it is filled anew."""
+    if not isinstance(text, str):
+        return set()
+    words = _WORD.findall(_DIGITS.sub("0", text.lower()))
+    return {" ".join(words[at : at + _PHRASE]) for at in range(max(1, len(words) - _PHRASE + 1))} - {""}
+
+
 def _of_text(text: str, known: Container[str]) -> dict[str, object]:
     words = _WORD.findall(text.lower())
     letters = sum(map(str.isalpha, text))
@@ -87,6 +126,7 @@ def _of_text(text: str, known: Container[str]) -> dict[str, object]:
         "unknown": sum(word not in known for word in words) / len(words) if words else np.nan,
         "capitals": sum(map(str.isupper, text)) / letters if letters else np.nan,
         "marks": len(_MARK.findall(text)) / len(text) if text else np.nan,
+        "traces": float(len(_TRACE.findall(text))),
         "script": _script(text),
     }
 
@@ -103,15 +143,8 @@ def _per_cent(part: pd.Series, whole: pd.Series) -> pd.Series:
 
 
 def _shared(texts: pd.Series, day: pd.Series) -> pd.Series:
-    phrases = texts.map(lambda text: _phrases(text) if isinstance(text, str) else set())
     shared = pd.Series(np.nan, texts.index)
-    for _, of_day in phrases.groupby(day):
+    for _, of_day in texts.map(phrases).groupby(day):
         counts = Counter(phrase for some in of_day for phrase in some)
         shared[of_day.index] = [max((counts[phrase] - 1.0 for phrase in some), default=np.nan) for some in of_day]
     return shared
-
-
-def _phrases(text: str) -> set[str]:
-    """Return the phrases of a text, numbers made alike: what a template leaves when its gaps are filled anew."""
-    words = _WORD.findall(_DIGITS.sub("0", text.lower()))
-    return {" ".join(words[at : at + _PHRASE]) for at in range(max(1, len(words) - _PHRASE + 1))} - {""}

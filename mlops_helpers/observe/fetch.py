@@ -74,15 +74,20 @@ class _Connection(asyncio.Protocol):
         self._loop, self._most_bytes = loop, most_bytes
         self._waiter: asyncio.Future[bytes] | None = None
         self.usable = True
+        self._expect()
+
+    def _expect(self) -> None:
+        """Get ready for an answer."""
+        self._parser = httptools.HttpResponseParser(self)
+        self._chunks: list[bytes] = []
+        self._bytes, self._headers_end, self._measured = 0, False, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
 
     def exchange(self, request: bytes) -> "asyncio.Future[bytes]":
-        self._parser = httptools.HttpResponseParser(self)
-        self._chunks: list[bytes] = []
-        self._bytes, self._headers_end, self._measured = 0, False, False
+        self._expect()
         self._waiter = self._loop.create_future()
         self.transport.write(request)
         return self._waiter

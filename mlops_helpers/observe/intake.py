@@ -117,7 +117,7 @@ class Intake:
 
     def _take(self, known: Target, exposition: Exposition, now: int) -> None:
         memory, live, fresh = self._memory, known.live, {}
-        memory.make_room(len(exposition.samples), now)
+        memory.make_room(len(exposition.samples), now, self._in_use)
         unseen = [labels for labels in exposition.samples if labels not in live]
         if unseen:
             keys = [_key(_merged(labels.labels, known.labels, known.pushed is not None)) for labels in unseen]
@@ -144,6 +144,9 @@ class Intake:
         known.live = present
         if exposition.duplicates:
             memory.refused["duplicate"] += exposition.duplicates
+
+    def _in_use(self) -> set[Series]:
+        return {series for known in self._targets.values() for series in known.live.values()}
 
     def _end(self, known: Target, now: int) -> None:
         for series in known.live.values():

@@ -3,6 +3,7 @@
 import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 from mlops_helpers.errors import MetricsError
@@ -88,15 +89,15 @@ class Measured:
     def _growth(self, selector: "Selector", length: float) -> float:
         question = selector, length
         if question not in self._grown:
-            answer = self._source.increase(selector, length, at=self._at, by=())["value"]
-            self._grown[question] = float(answer.iloc[-1]) if len(answer) else math.nan
+            answer = self._source.increase(selector, length, at=self._at, by=())["value"].to_numpy()
+            self._grown[question] = float(answer[-1]) if len(answer) else math.nan
         return self._grown[question]
 
     def _last_seen(self, selector: "Selector") -> float:
         if self._seen.get(selector) == self._at:
             return self._at
-        latest = self._source.value(selector, at=self._at, by=())["value"]
-        if latest.notna().any():
+        latest = self._source.value(selector, at=self._at, by=())["value"].to_numpy()
+        if not np.isnan(latest).all():
             self._seen[selector] = self._at
         return self._seen.get(selector, -math.inf)
 

@@ -3,7 +3,7 @@
 from array import array
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Container, Iterable
 
 import numpy as np
 
@@ -95,8 +95,8 @@ class Memory:
             self._matched.clear()
         return [self.series[key] for key in wanted]
 
-    def make_room(self, coming: int, now: int) -> None:
-        """Drop what is older than the retention, if it is time to.
+    def make_room(self, coming: int, now: int, in_use: Callable[[], Container[Series]]) -> None:
+        """Drop what is older than the retention, if it is time to, but no series (empty, then) that is in use.
 
         Raises ``MetricsError`` when ``coming`` samples more were too many.
         """
@@ -104,16 +104,16 @@ class Memory:
         if now >= self._next_sweep or full:
             age = round(self.retention * 1000)
             self._next_sweep = now + age // _SWEEPS
-            self._sweep(now - age)
+            self._sweep(now - age, in_use())
         if self.samples + coming > self.most_samples:
             raise MetricsError(
                 f"{self.samples:,} samples are held; accepted: at most {self.most_samples:,}. "
                 f"Next: a longer interval, or Store(retention=...) below {self.retention:g} s, or most_samples=..."
             )
 
-    def _sweep(self, before: int) -> None:
+    def _sweep(self, before: int, in_use: Container[Series]) -> None:
         self.samples -= sum(series.forget_before(before) for series in self.series.values())
-        for key in [key for key, series in self.series.items() if series.last < before]:
+        for key in [key for key, series in self.series.items() if series.last < before and series not in in_use]:
             series = self.series.pop(key)
             same_name = self._named[series.labels["__name__"]]
             same_name.remove(series)

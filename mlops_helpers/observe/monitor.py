@@ -2,7 +2,8 @@
 
 Prometheus takes up targets and Alertmanagers every five seconds, counted from its start: neither a static
 configuration, nor a file, nor a reload avoids that wait (the period is a constant of its discovery manager). So start
-the monitor early, do something else, and call :meth:`Monitor.wait_scraped` before the first question.
+the monitor early, do something else, and call :meth:`Monitor.wait_scraped` before the first question. After a reload
+Prometheus knows no Alertmanager until the next of these moments: what fires meanwhile is told some seconds later.
 """
 
 import http.client
@@ -28,6 +29,8 @@ __all__ = ["Monitor"]
 PACKAGES = "prometheus prometheus-alertmanager"
 START_SECONDS = 30.0  # a deadline: it takes half a second
 _ASK_SECONDS = 5.0
+# What fires while Prometheus knows no Alertmanager is dropped, and told with the next repetition: a minute, by default.
+_RESEND = "--rules.alert.resend-delay=5s"
 
 
 class Monitor:
@@ -91,7 +94,7 @@ class Monitor:
             raise ServiceError("this monitor was started before. Next: make another one")
         kept = f"--storage.tsdb.retention.time={words(self._retention)}"
         alertmanager = ["--config.file=alertmanager.json", "--storage.path=alerts", "--cluster.listen-address="]
-        prometheus = ["--config.file=config/prometheus.json", "--storage.tsdb.path=samples", kept]
+        prometheus = ["--config.file=config/prometheus.json", "--storage.tsdb.path=samples", kept, _RESEND]
         try:
             self._configuration.write(self.folder, self._promtool)
             self._start(self._ports[0], self._prometheus, *prometheus, "--web.enable-lifecycle")
@@ -116,8 +119,8 @@ class Monitor:
     def reload(self, targets: Targets | None = None, rules: Rules | None = None) -> None:
         """Use other targets or rules from now on (None: the same, with files of rules read again).
 
-        Samples stay, and the alerts of rules that stay. Raises as the constructor and :meth:`up` do; then nothing has
-        changed.
+        Samples stay, and the alerts of rules that stay; :meth:`wait_scraped` returns when all is in effect. Raises as
+        the constructor and :meth:`up` do; then nothing has changed.
         """
         wanted = {name: value for name, value in (("targets", targets), ("rules", rules)) if value is not None}
         fresh = replace(self._configuration, **wanted)  # type: ignore[arg-type]
@@ -126,6 +129,12 @@ class Monitor:
         status, said = _ask("POST", self._ports[0].address, "/-/reload")
         if status != 200:
             raise ServiceError(f"Prometheus does not take its new configuration: {said.decode(errors='replace')}")
+
+    def require_running(self) -> None:
+        """Raise ``ServiceError`` with its last words when one of the programs has ended."""
+        for started in self._programs:
+            if not started.running:
+                raise ServiceError(f"{started.name} has ended by itself. {started.last_words()}")
 
     def wait_scraped(self, seconds: float = 30.0) -> None:
         """Return when Prometheus has tried every target and knows where alerts go: some 5 s after the start.

@@ -13,11 +13,13 @@ from mlops_helpers.errors import ObjectiveError
 from mlops_helpers.observe.burnrate import BurnRule
 from mlops_helpers.observe.objectives import Objective
 
-__all__ = ["Outage", "outage_for"]
+__all__ = ["EVENTS", "Outage", "outage_for"]
+
+EVENTS = 1e9
+"""Events in a step, unless a rule asks for a number of bad ones: so many that all shares are whole numbers."""
 
 _CLEAR = 0.01  # nothing is claimed so near to a threshold
 _JUST, _MUCH = 1.06, 1.4  # times its threshold: an outage just above it, and one beyond that
-_BEST = 11  # all four moments, just above the threshold, by the rule alone
 _MANY = 400  # steps that would cost a second each time that the outage is tried
 
 
@@ -66,7 +68,7 @@ class Outage:
 
     def _seen(self, window: float, steps: int) -> list[tuple[float, float]]:
         """Return bad and all steps of a window: servers differ on whether that at whose end it begins belongs to it."""
-        length, seen = window / self.step, []
+        length, seen = round(window / self.step, 6), []
         for lookback in (min(length, steps), min(floor(length) + 1, steps)):
             whole = floor(lookback)
             bad = self._sums[steps] - self._sums[steps - whole]
@@ -86,21 +88,22 @@ def outage_for(objective: Objective, rules: Sequence[BurnRule], rule: BurnRule) 
 
     Raises ``ObjectiveError`` when no outage was found in which the rule fires.
     """
-    best: tuple[int, Outage, dict[str, int]] | None = None
+    best: tuple[Outage, dict[str, int]] | None = None
+    best_worth = (0, False, False)
     for outage, begin, end in _candidates(objective, tuple(rules), rule):
-        if best is not None and best[0] >= _BEST - 2 and outage.step < best[1].step:
-            break  # finer steps would not make it alone
+        if best is not None and best_worth[:2] == (4, True) and outage.step < best[0].step:
+            break  # finer steps would not make the rule the first
         moments, alone = _moments(outage, rule, begin, end)
         if "quiet" in moments and "above" in moments:
             just = outage.most(rule.long, moments["above"]) <= _MUCH * rule.threshold(objective)
-            worth = 2 * len(moments) + just + 2 * alone
-            if best is None or worth > best[0]:
-                best = worth, outage, moments
-            if worth == _BEST:
+            worth = (len(moments), just, alone)
+            if worth > best_worth:
+                best, best_worth = (outage, moments), worth
+            if all(worth) and len(moments) == 4:
                 break
     if best is None:
         raise ObjectiveError(f"no outage was found in which {rule} of {objective.name} fires. Next: longer windows")
-    return best[1:]
+    return best
 
 
 def _candidates(objective: Objective, rules: tuple[BurnRule, ...], rule: BurnRule) -> Iterator[tuple[Outage, int, int]]:
@@ -111,14 +114,14 @@ def _candidates(objective: Objective, rules: tuple[BurnRule, ...], rule: BurnRul
     worst = max(level, min([1.0, 4 * limit, *(0.9 * other for other in higher if other > limit)]))
     lull = max(one.short for one in rules if one.severity == rule.severity)
     for step in _steps(objective, rule):
-        length = rule.long / step
+        length = round(rule.long / step, 6)
         if objective.slices:
             events, worst = step / objective.slices.seconds, 1.0
             steps = floor(length) + 1
             bad = ceil(max(limit * (1 + 2 * _CLEAR) * steps, rule.minimum_bad * (1 + 2 * _CLEAR)))
             outage = [float(each * bad // steps > (each - 1) * bad // steps) for each in range(1, steps + 1)]
         else:
-            events = max(100.0, 10 * rule.minimum_bad / limit / length)
+            events = max(EVENTS, 10 * rule.minimum_bad / limit / length)
             outage = [level] * (ceil(length) + 1)
         for more in (0.3, 1.0):
             outage = outage + [worst] * ceil(more * limit * length / worst)
@@ -129,13 +132,18 @@ def _candidates(objective: Objective, rules: tuple[BurnRule, ...], rule: BurnRul
 
 
 def _steps(objective: Objective, rule: BurnRule) -> list[float]:
-    """Return the steps to try (seconds), the longest first; time slices must fill them."""
-    parts = (1, 2, 4, 12)
-    if objective.slices is None:
-        return [rule.short / each for each in parts]
-    slices, one = rule.short / objective.slices.seconds, objective.slices.seconds
-    whole = [one * slices / each for each in parts if slices % each == 0 and rule.minimum_bad <= 1]
-    return whole if whole and rule.long / one > _MANY else [*whole, one]
+    """Return the steps to try (seconds), the longest first: of whole milliseconds, and filled by time slices."""
+    steps = [rule.short / parts for parts in (1, 2, 4, 12)]
+    if objective.slices:
+        one = objective.slices.seconds
+        steps = [step for step in steps if rule.minimum_bad <= 1 and _whole(step / one)]
+        if not steps or rule.long / one <= _MANY:
+            steps.append(one)
+    return [step for step in steps if _whole(step * 1000)]
+
+
+def _whole(number: float) -> bool:
+    return round(number, 6) % 1 == 0
 
 
 def _moments(outage: Outage, rule: BurnRule, begin: int, end: int) -> tuple[dict[str, int], bool]:

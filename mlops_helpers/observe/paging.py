@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_helpers.errors import MetricsError, ObjectiveError, ServiceError
-from mlops_helpers.observe.burnrate import BurnRule, checked, words
+from mlops_helpers.observe.burnrate import BurnRule, checked
 from mlops_helpers.observe.measured import UNKNOWN, Measured
 from mlops_helpers.observe.objectives import Objective
 from mlops_helpers.observe.webhook import Page, send
@@ -21,8 +21,9 @@ from mlops_helpers.observe.windows import Window, conditions
 if TYPE_CHECKING:
     from mlops_helpers.observe.source import MetricsSource
 
-__all__ = ["Alerts", "alert_labels"]
+__all__ = ["ALERT", "Alerts"]
 
+ALERT = "ErrorBudgetBurn"
 _KEPT = 10_000
 _PATIENCE = 10  # a webhook that took a second to fail is left alone for ten
 
@@ -41,7 +42,8 @@ class _Watched:
 class Alerts:
     """The alerts of objectives (each with its rules), from the first :meth:`evaluate` on.
 
-    ``notify`` is told what began to fire and what ended, as a function of pages or a webhook's URL (it is called as
+    ``notify`` is told when the first rule of an objective and severity fires, and when none of them does any more,
+    under the name and labels of the exported Prometheus rules: as a function of pages, or a webhook's URL (called as
     Alertmanager would). Pages that a webhook did not take wait in ``undelivered`` and go with the next ones.
     ``transitions`` has the last 10,000 changes of state: (time, objective, rule, before, after).
 
@@ -63,6 +65,7 @@ class Alerts:
         ]
         self._measured = Measured(source, max((each.rule.long for each in self._watched), default=0.0))
         self._notify = partial(send, notify) if isinstance(notify, str) else notify
+        self._paged: dict[tuple[str, str], float] = {}
         self._quiet_until = -math.inf
         self.undelivered: deque[Page] = deque(maxlen=_KEPT)
         self.transitions: deque[tuple[float, str, str, str, str]] = deque(maxlen=_KEPT)
@@ -81,10 +84,9 @@ class Alerts:
         long, short = (Window(*np.array([row[n] for row in found]).reshape(-1, 3).T) for n in (0, 1))
         threshold = np.array([each.rule.threshold(each.objective) for each in self._watched])
         minimum = np.array([each.rule.minimum_bad for each in self._watched])
-        pages = []
         for each, fires, ends, unknown in zip(self._watched, *conditions(long, short, threshold, minimum), strict=True):
-            pages += self._turn(each, at, bool(fires), bool(ends), bool(unknown))
-        self._deliver(pages)
+            self._turn(each, at, fires, ends, unknown)
+        self._tell(at)
         budget = np.array([each.objective.budget for each in self._watched])
         return pd.DataFrame(
             {
@@ -107,55 +109,52 @@ class Alerts:
         except MetricsError as error:
             return UNKNOWN, UNKNOWN, str(error)
 
-    def _turn(self, each: _Watched, at: float, fires: bool, ends: bool, unknown: bool) -> list[Page]:
-        before, pages = each.fired, []
-        if fires and before is None:
-            each.fired = at
-            pages = [_page(each, at)]
-        elif ends and before is not None:
+    def _turn(self, each: _Watched, at: float, fires: bool, ends: bool, unknown: bool) -> None:
+        if ends:
             each.fired = None
-            pages = [_page(each, before, at)]
+        elif fires and each.fired is None:
+            each.fired = at
         state = "unknown" if unknown else "inactive" if each.fired is None else "firing"
         if state != each.state or math.isnan(each.since):
             self.transitions.append((at, each.objective.name, str(each.rule), each.state, state))
             each.state, each.since = state, at
-        return pages
 
-    def _deliver(self, pages: list[Page]) -> None:
+    def _tell(self, at: float) -> None:
         if self._notify is None:
             return
-        self.undelivered += pages
-        began = time.monotonic()
-        if not self.undelivered or began < self._quiet_until:
+        groups: dict[tuple[str, str], list[_Watched]] = {}
+        for each in self._watched:
+            groups.setdefault((each.objective.name, each.rule.severity), []).append(each)
+        for group, rules in groups.items():
+            firing = [each for each in rules if each.fired is not None]
+            if firing and group not in self._paged:
+                self._paged[group] = at
+                self.undelivered.append(_page(firing[0], at))
+            elif not firing and group in self._paged:
+                self.undelivered.append(_page(rules[0], self._paged.pop(group), at))
+        tried = time.monotonic()
+        if not self.undelivered or tried < self._quiet_until:
             return
         try:
             self._notify(list(self.undelivered))
-        except ServiceError:  # they stay in undelivered, to be seen there
-            now = time.monotonic()
-            self._quiet_until = now + _PATIENCE * (now - began)
+        except ServiceError:  # the pages stay in undelivered
+            failed = time.monotonic()
+            self._quiet_until = failed + _PATIENCE * (failed - tried)
         else:
             self.undelivered.clear()
 
 
-def alert_labels(objective: Objective, rule: BurnRule) -> dict[str, str]:
-    """Return the labels of a rule's alerts."""
-    return {
-        **objective.labels,
-        "alertname": objective.name,
-        "service": objective.service,
-        "severity": rule.severity,
-        "long": words(rule.long),
-        "short": words(rule.short),
-    }
-
-
 def _page(each: _Watched, starts_at: float, ends_at: float | None = None) -> Page:
-    summary = f"{each.objective.name} of {each.objective.service} burns its error budget: {each.rule}"
+    of, labels = each.objective, {**each.objective.labels, "severity": each.rule.severity}
+    labels = {"slo": of.name, "service": of.service, **labels}
     return Page(
-        each.objective.name,
+        ALERT,
         "firing" if ends_at is None else "resolved",
         starts_at,
         ends_at,
-        alert_labels(each.objective, each.rule),
-        {"summary": summary, "description": each.objective.description},
+        {label: value for label, value in labels.items() if value},
+        {
+            "summary": f"The error budget of {of.name} ({of.service}) burns too fast",
+            "description": f"{of.description} {each.rule}".lstrip(),
+        },
     )

@@ -21,17 +21,21 @@ MAX_BYTES = 1_000_000
 MAX_PAGES = 10_000
 _CLIENT_SECONDS = 5.0
 
+Notify = Callable[[list[Page]], None]
+
 
 class Receiver:
     """Receives the calls of an Alertmanager, in a thread, from its making until :meth:`close` (or within ``with``).
 
-    A body above a megabyte is refused with 413, one that cannot be understood with 400. The last 10,000 pages are kept.
+    A body above a megabyte is refused with 413, one that cannot be understood with 400. The last 10,000 pages are kept;
+    ``notify`` is told what came, in a thread of the receiver.
 
     Raises ``ServiceError`` when the port is taken (0: the system chooses).
     """
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, *, notify: Notify = lambda pages: None) -> None:
         self._pages: list[Page] = []
+        self._notify = notify
         self._came = threading.Condition()
         try:
             self._server = _Server(port, self._take)
@@ -44,6 +48,7 @@ class Receiver:
         with self._came:
             self._pages = [*self._pages, *pages][-MAX_PAGES:]
             self._came.notify_all()
+        self._notify(pages)
 
     @property
     def pages(self) -> list[Page]:
@@ -89,7 +94,7 @@ class Receiver:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
-    def __init__(self, port: int, take: Callable[[list[Page]], None]) -> None:
+    def __init__(self, port: int, take: Notify) -> None:
         super().__init__((HOST, port), _Handler)
         self.take = take
 

@@ -129,6 +129,8 @@ class Scraper:
                     return
             except MetricsError as error:
                 reason = f"; {error}"
+            if self._loop is None:
+                raise MetricsError("the scraper does not run. Next: start(), or use it as a context manager")
             with self._progress:
                 while self._ended == seen and time.monotonic() < deadline:
                     self._progress.wait(deadline - time.monotonic())

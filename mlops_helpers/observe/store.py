@@ -5,6 +5,7 @@
 
 import json
 import zipfile
+import zlib
 from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ class Store(Intake, MetricsSource):
 
         Raises ``MetricsError`` when the file is not there or is no such file.
         """
+        torn = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 header = json.loads(str(archive["header"]))
@@ -94,7 +96,7 @@ class Store(Intake, MetricsSource):
                 series.stated = stated
                 begin, begin_stale = begin + count, begin_stale + marks
             store._memory.samples = len(times)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        except torn as error:
             raise MetricsError(f"no metrics in {path}: {error}; accepted: a file that Store.save() wrote") from error
         return store
 

@@ -144,7 +144,7 @@ COUNTERS: dict[str, list[Scrape]] = {
     "every_second": counter(every(1, 600, 900), walk(8, 100)),
     "between_milliseconds": counter([round(time + 0.123, 3) for time in every(15)], walk(9, 9)),
     "slow": counter(every(60), walk(10, 60)),
-    "nearly_1.1_apart": counter([time + (16.5 if time > 600 else 0) for time in every(15)], lambda time: time),
+    "exactly_1.1_apart": counter([time + (16.5 if time > 600 else 0) for time in every(15)], lambda time: time),
     "negative": counter(every(15), lambda time: time / 10 - 100),
     "not_a_number_now_and_then": counter(every(15), lambda time: math.nan if time % 300 == 0 else time),
     "infinite": counter(every(15), lambda time: math.inf if time > 1500 else time),
@@ -164,6 +164,7 @@ HISTOGRAMS: dict[str, list[Scrape]] = {
         every(15), lambda time: (time, 2 * time, 2 * time, 9 * time), ("0.5", "1", "1.0", "+Inf")
     ),
     "negative_bounds": histogram(every(15), lambda time: (time, 2 * time, 3 * time), ("-2", "0", "+Inf")),
+    "negative_bounds_unobserved": histogram(every(15), lambda time: (3, 3, 3), ("-2", "0", "+Inf")),
     "a_bucket_comes_later": together(
         histogram(every(15), lambda time: (time, 3 * time, 4 * time), ("0.1", "1.0", "+Inf")),
         histogram(every(15, 1200), lambda time: (2 * time,), ("0.5",)),

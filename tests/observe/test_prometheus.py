@@ -17,7 +17,7 @@ from mlops_helpers.observe.scraper import Scraper
 from mlops_helpers.observe.store import Store
 
 pytestmark = pytest.mark.engine("prometheus")
-RANGES = [{"start": -60.0, "end": MINUTES * 60 + 240, "step": 37.0}, {"start": 600.0, "end": 900.0, "step": 7.5}]
+RANGES = [{"start": -60.0, "end": MINUTES * 60 + 240, "step": 37.0}, {"start": 601.5, "end": 901.5, "step": 7.5}]
 INSTANTS = [0.0, 600.0, 615.0, 660.0, 1199.999, 1260.123, 1500.0, 1814.9, 2280.0, 2580.001, 3240.0]
 WINDOWS = [15.0, 40.0, 300.0, 4000.0]
 
