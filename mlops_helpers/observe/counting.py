@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from mlops_helpers.errors import MetricsError
+from mlops_helpers.observe.burnrate import words
 from mlops_helpers.observe.counts import for_objective, slices, validate
 from mlops_helpers.observe.objectives import Objective
 from mlops_helpers.observe.source import milliseconds
@@ -28,6 +29,7 @@ _MILLI = 1_000_000
 _LATEST = 2**63 // _SECOND - 1
 _MOST_STEPS = 20_000_000
 _CHUNK = 1_000_000  # events at a time: ten million need no second copy
+_JITTER = 0.05
 _NOISE = 1e-9  # extrapolation of equal counters may differ by as much
 
 
@@ -91,7 +93,8 @@ def from_metrics(
     different moments may show more good events than events; that is clipped, with a warning. Throughput has good =
     total here and is judged by :func:`slices`.
 
-    Raises ``MetricsError`` for metrics that do not exist and for a window that is not a whole number of steps.
+    Raises ``MetricsError`` for metrics that do not exist, for a window that is not a whole number of steps, and for
+    steps that are too short for the scrapes: of two series, growth would be known of one, and half of it be missing.
     """
     first, last = (round(nanoseconds(moment) / _MILLI) for moment in (start, end))
     width = milliseconds(step)
@@ -110,6 +113,9 @@ def from_metrics(
 
     indicator = objective.indicator
     total = grown(indicator.total)
+    if not np.isnan(total).all():
+        known = int(np.flatnonzero(~np.isnan(total))[-1]) + 1
+        _require_scrapes(source, indicator.total, (first + known * width) / 1000, width / 1000)
     part = indicator.good or indicator.bad
     if part is None:
         return _counts(first * _MILLI, width * _MILLI, total.copy(), total)
@@ -127,6 +133,17 @@ def from_metrics(
             stacklevel=2,
         )
     return _counts(first * _MILLI, width * _MILLI, np.clip(good, 0, total), np.where(np.isnan(good), np.nan, total))
+
+
+def _require_scrapes(source: "MetricsSource", selector: "Selector", at: float, step: float) -> None:
+    samples = source.series(selector, at - 5 * step, at)
+    labels = [name for name in samples if name not in ("time", "value")]
+    apart = samples.groupby(labels, dropna=False)["time"].diff().median() / pd.Timedelta(1, "s")
+    if step < 2 * apart * (1 - _JITTER):
+        raise MetricsError(
+            f"{selector} is scraped every {words(apart)}, too rarely for steps of {words(step)}; accepted: two "
+            "scrapes a step. Next: scrape more often, or count in longer steps"
+        )
 
 
 def require_part(source: "MetricsSource", objective: Objective, window: float, at: float) -> None:

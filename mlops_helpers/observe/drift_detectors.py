@@ -27,7 +27,7 @@ from mlops_helpers.observe.drift_distances import COUNTED, Bins
 
 __all__ = ["FEWEST", "Check", "Detector"]
 
-FEWEST = 50
+FEWEST = 30
 """Rows that a window must hold at least to be judged."""
 _FEWEST_VALUES = 20  # known values of a column, such as labels that have arrived
 _FEWEST_WINDOWS = 4
@@ -194,10 +194,11 @@ def _windows(
     inside = when >= begin
     block = ((when[inside] - begin) // (window * _DAY / per_window)).to_numpy(dtype=np.int64)
     sizes = np.bincount(block // per_window, minlength=n_windows)
-    if n_windows < _FEWEST_WINDOWS or sizes.min() < FEWEST:
+    usual = np.median(sizes) if len(sizes) else 0
+    if n_windows < _FEWEST_WINDOWS or usual < FEWEST:
         raise MetricsError(
-            f"the reference holds {n_windows} windows of {window} days, the smallest of {min(sizes, default=0)} rows; "
-            f"accepted: at least {_FEWEST_WINDOWS} windows, of {FEWEST} rows each. Next: a longer reference"
+            f"the reference holds {n_windows} windows of {window} days, of {usual:.0f} rows as a rule; "
+            f"accepted: at least {_FEWEST_WINDOWS} windows, of {FEWEST} rows. Next: another reference, or window"
         )
     place = np.arange(per_window)
     made = np.zeros((resamples, n_windows * per_window))

@@ -137,7 +137,7 @@ def choose_repair(
 
 
 def _weights(of_all: pd.Series, of_seen: pd.Series) -> tuple[Floats, float]:
-    """Weigh labelled comments so that their scores fall into fifths of all scores; and the share that none stands for."""
+    """Weigh labelled comments so that their scores lie as all scores do, by fifths; and the share none stands for."""
     known = of_all.dropna()
     edges = np.unique(np.quantile(known, np.arange(1, _STRATA) / _STRATA)) if len(known) else np.empty(0)
     everyone = np.bincount(np.searchsorted(edges, known), minlength=len(edges) + 1)

@@ -42,7 +42,7 @@ DELAYED = ("label", "outcome")
 """Columns that are filled later: missing means not known yet."""
 
 _WORD = re.compile(r"\w+")
-_LINK = re.compile(r"(?i)https?://|www\.|\b[\w-]+\.(?:com|net|org|example|test|invalid)\b")
+_LINK = re.compile(r"(?i)(?:https?://|www\.)\S+|\b[\w-]+\.(?:com|net|org|example|test|invalid)\b\S*")
 _TRACE = re.compile(r"&(?:\w{2,8}|#\d{1,7}|#x[0-9a-fA-F]{1,6});|</?[a-z][^<>]*>|[\ufffd\x00-\x08\x0e-\x1f\x7f-\x9f]")
 _MARK = re.compile(r"[^\w\s]")
 _DIGITS = re.compile(r"\d+")

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.drift_crowd import Crowds
 from mlops_helpers.observe.drift_detectors import Check, Detector
+from mlops_helpers.observe.drift_ranking import Ranking
 from mlops_helpers.observe.drift_signals import CROWD, JUDGED
 
 __all__ = ["NEXT", "Diagnosis", "Verdict"]
@@ -40,7 +41,7 @@ MOST = 0.5  # share of the values that must have changed for "most"
 EXCESS = 3.0  # times the usual share that makes a crowd
 TRACES = "traces"  # the input whose move is damage, however few comments have it
 _FEWEST_LABELS = 20  # of each class, to say anything about the ranking
-_RANK_RATE = 0.01  # how often a ranking as good as the reference's is said to have fallen
+_RANK_SIGMAS = 2.33  # one ranking in a hundred that is as good as the reference's is said to have fallen
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Diagnosis:
         moved = ", ".join(check.moved)
         rows: list[tuple[object, ...]] = [("largest distance over its limit", check.table["ratio"].iloc[0], 1.0, moved)]
         since, rest = self._since(current, check), check
+        self._mistakes(current, check, rows)
         if self.crowds is not None and "text" in current:
             crowd = self.crowds.find(current)
             together = crowd.mean() > EXCESS * self.crowds.usual and crowd.sum() >= _FEWEST_LABELS
@@ -147,6 +149,15 @@ class Diagnosis:
             return "unknown"
         return "threshold failure"
 
+    def _mistakes(self, current: pd.DataFrame, check: Check, rows: list[tuple[object, ...]]) -> None:
+        column = self.detector.columns.get("outcome")
+        if column is not None and np.isfinite(check.table.loc["outcome", "ratio"]):
+            before = dict(zip(column.bins.names, column.reference / column.reference.sum(), strict=False))
+            for name in ("ham blocked", "spam missed"):
+                found = (current["outcome"].dropna() == name).mean()
+                says = "mistakes moved" if "outcome" in check.moved else "within what chance does"
+                rows.append((f"{name}, share of the labels", found, before.get(name, 0.0), says))
+
     def _ranking(self, current: pd.DataFrame, rows: list[tuple[object, ...]]) -> str:
         """Say whether scores rank spam above ham as they did: ``held``, ``fell`` or ``unknown``."""
         spam, ham = _by_label(current)
@@ -155,11 +166,9 @@ class Diagnosis:
                 ("ranking (ROC-AUC)", np.nan, np.nan, f"unknown: {len(spam)} labels of spam, {len(ham)} of ham")
             )
             return "unknown"
-        rng = np.random.default_rng(0)
-        usual = [
-            _auc(rng.choice(self.spam_scores, len(spam)), rng.choice(self.ham_scores, len(ham))) for _ in range(500)
-        ]
-        found, low = _auc(spam, ham), float(np.quantile(usual, _RANK_RATE))
+        usual, found = Ranking.of(self.spam_scores, self.ham_scores), Ranking.of(spam, ham).auc
+        spread = usual.variance(len(spam), len(ham)) + usual.variance(len(self.spam_scores), len(self.ham_scores))
+        low = usual.auc - _RANK_SIGMAS * spread**0.5
         rows.append(("ranking (ROC-AUC)", found, low, "fell" if found < low else "held"))
         return "fell" if found < low else "held"
 
@@ -183,14 +192,6 @@ def _by_label(frame: pd.DataFrame) -> tuple[NDArray[np.float64], NDArray[np.floa
         return np.empty(0), np.empty(0)
     scored = frame[frame["score"].notna()]
     return tuple(scored.loc[scored["label"] == name, "score"].to_numpy(float) for name in ("spam", "ham"))  # type: ignore[return-value]
-
-
-def _auc(spam: NDArray[np.float64], ham: NDArray[np.float64]) -> float:
-    """Return the share of pairs in which spam has the higher score (Mann and Whitney, 1947)."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(np.concatenate([spam, ham]))[: len(spam)]
-    return float((ranks.mean() - (len(spam) + 1) / 2) / len(ham))
 
 
 def _table(rows: Iterable[tuple[object, ...]]) -> pd.DataFrame:

@@ -158,7 +158,7 @@ def _fires(objective: Objective, rule: BurnRule) -> str:
     if rule.minimum_bad > 1:
         events = bad(objective, rule.long, "increase")
         if objective.slices:
-            events = f"sum_over_time({recorded(objective, 'slo:sli_slice:bad')}[{duration(rule.long)}])"
+            events = f"{long} * {rule.long / objective.slices.seconds!r}"
         guard = f"\n  and on ()\n  {events} >= {rule.minimum_bad!r}"
     return f"(\n  {long} > {threshold}\n  and\n  {short} > {threshold}{guard}\n)"
 

@@ -15,11 +15,12 @@ from typing import Any
 
 from mlops_helpers.errors import ObjectiveError
 from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, words
-from mlops_helpers.observe.examples import series_of
+from mlops_helpers.observe.examples import example, series_of
 from mlops_helpers.observe.export_rules import RUNBOOK, alerts
 from mlops_helpers.observe.objectives import Objective
 from mlops_helpers.observe.outages import EVENTS, Outage, outage_for
-from mlops_helpers.observe.promql import duration, exportable, shortest
+from mlops_helpers.observe.promql import duration, exportable, shortest, told_apart
+from mlops_helpers.observe.selector import Selector
 from mlops_helpers.observe.yaml_text import dump
 
 __all__ = ["promtool_tests"]
@@ -93,12 +94,22 @@ def _telemetry_tests(
         yield idle
     missing = _looks(known, late * step, missing=True)
     yield {**steady, "name": "no telemetry: that is said", "input_series": [], "alert_rule_test": missing}
-    series = steady["input_series"]
-    if len({each["series"].partition("{")[0] for each in series}) > 1:
-        half = {"input_series": series[:1], "alert_rule_test": missing}
-        yield {**steady, "name": "telemetry of the total alone: that is said", **half}
+    alone = example(objective.indicator.total)
+    if objective.indicator.minimum is None and not _tells(objective, alone):
+        counted = [{"series": str(alone), "values": steady["input_series"][0]["values"]}]
+        unknown = {"input_series": counted, "alert_rule_test": missing}
+        yield {**steady, "name": "nothing tells good from bad: that is said", **unknown}
     ended = _looks(known, 2 * late * step, missing=True)
     yield {**steady, "name": "telemetry ends: that is said", "alert_rule_test": ended}
+
+
+def _tells(objective: Objective, series: Selector) -> bool:
+    """Return whether a series of all events has labels that say whether they are good."""
+    labels = {matcher.label: matcher.value for matcher in series.matchers}
+    part = objective.indicator.good or objective.indicator.bad
+    if part is None or part.name != series.name:
+        return False
+    return part.matches(labels) or told_apart(objective).matches(labels)
 
 
 def _looks(

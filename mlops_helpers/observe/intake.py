@@ -130,9 +130,7 @@ class Intake:
                 continue
             series = present[labels] = live.get(labels) or fresh[labels]
             if now > series.last and labels not in stated:  # nearly always: a call of Memory.write would cost as much
-                series.times.append(now)
-                series.values.append(value)
-                series.last = now
+                series.add(now, value)
                 written += 1
             else:
                 series.stated = labels in stated

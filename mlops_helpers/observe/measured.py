@@ -39,6 +39,7 @@ class Measured:
         self._seen: dict[Selector, float] = {}
         self._plausible: set[str] = set()
         self._slices: dict[str, pd.DataFrame] = {}
+        self._refused: dict[str, MetricsError] = {}
 
     def begin(self, at: float) -> None:
         """Answer for this moment from now on.
@@ -46,15 +47,27 @@ class Measured:
         Raises ``MetricsError`` when it is before the last one: slices would be asked for twice.
         """
         if not at >= self._at:
-            raise MetricsError(f"asked for {at}, after {self._at}: the clock went backwards. Next: begin anew")
+            raise MetricsError(
+                f"asked for {at}, after {self._at}: the clock went backwards. Next: begin with new Alerts"
+            )
         self._at = at
         self._grown.clear()
+        self._refused.clear()
 
     def windows(self, objective: Objective, rule: BurnRule) -> tuple[Events, Events, str]:
         """Return the long and the short window of a rule, and why it is unknown, if it is.
 
         Raises ``MetricsError`` for metrics that there are not, or when the source cannot answer.
         """
+        if objective.name in self._refused:
+            raise self._refused[objective.name]
+        try:
+            return self._windows(objective, rule)
+        except MetricsError as error:  # the other rules need not ask again
+            self._refused[objective.name] = error
+            raise
+
+    def _windows(self, objective: Objective, rule: BurnRule) -> tuple[Events, Events, str]:
         if objective.slices:
             sums = Windows(self._judged(objective, objective.slices))
             ends = [sums.over(length) for length in (rule.long, rule.short)]
@@ -63,12 +76,10 @@ class Measured:
             long, short = (self._counted(objective, length) for length in (rule.long, rule.short))
             silent = self._at - self._last_seen(objective.indicator.total)
             if silent > ENOUGH * rule.short:
-                return (
-                    long,
-                    UNKNOWN,
-                    f"no sample of {objective.indicator.total} "
-                    + (f"for {words(silent)}" if math.isfinite(silent) else "at all, or it is stale"),
-                )
+                since = f"for {words(silent)}" if math.isfinite(silent) else "at all, or it is stale"
+                return long, UNKNOWN, f"no sample of {objective.indicator.total} {since}"
+        if long[2] >= ENOUGH and short[2] >= ENOUGH:
+            return long, short, ""
         return long, short, f"less than {100 * ENOUGH:.0f} % of {words(rule.short)} or {words(rule.long)} is known"
 
     def _counted(self, objective: Objective, length: float) -> Events:

@@ -18,24 +18,54 @@ __all__ = ["Memory", "Series"]
 _AHEAD = 600_000  # ms; a sample from further in the future would keep all later ones out
 _SWEEPS = 8  # old samples are dropped so many times a retention
 _REMEMBERED = 1_000  # selectors
+_TOO_FEW = (0.0,) * 6
 
 
 class Series:
     """One series: times (ms) and values of its samples, and the times at which it was marked stale, all ascending."""
 
-    __slots__ = ("key", "labels", "last", "stale", "stated", "times", "values")
+    __slots__ = ("_lost", "_resets", "key", "labels", "last", "stale", "stated", "times", "values")
 
     def __init__(self, key: Key) -> None:
         self.key = key
         self.labels = dict(key)
         self.times, self.values, self.stale = array("q"), array("d"), array("q")
+        self._resets, self._lost = array("q"), array("d")  # times of samples below the one before; the value before
         self.last = -(1 << 62)  # time of the latest sample or mark
         self.stated = False  # whether the target states the times itself: then silence is no sign of an end
+
+    def add(self, time: int, value: float) -> None:
+        """Add a sample; its time (ms) must be after ``last``."""
+        if self.values and value < self.values[-1]:
+            self._resets.append(time)
+            self._lost.append(self.values[-1])
+        self.times.append(time)
+        self.values.append(value)
+        self.last = time
 
     def window(self, start: int, end: int) -> tuple[Millis, Floats]:
         """Return copies of the samples from ``start`` to ``end`` (ms), both included."""
         low, high = bisect_left(self.times, start), bisect_right(self.times, end)
         return np.array(self.times[low:high], np.int64), np.array(self.values[low:high], np.float64)
+
+    def restore(self, times: Millis, values: Floats) -> None:
+        """Take samples that another series had."""
+        resets = np.flatnonzero(values[1:] < values[:-1])
+        self.times, self.values = array("q", times.tobytes()), array("d", values.tobytes())
+        self._resets, self._lost = array("q", times[resets + 1].tobytes()), array("d", values[resets].tobytes())
+
+    def edges(self, start: int, end: int) -> tuple[float, ...]:
+        """Return what the window from ``start`` to ``end`` (ms), both included, holds, as :class:`Edges` has it.
+
+        It takes as long for a window of days as for one of seconds: resets were noted when they came.
+        """
+        low, high = bisect_left(self.times, start), bisect_right(self.times, end) - 1
+        if high <= low:
+            return _TOO_FEW
+        first, last, lost = self.times[low], self.times[high], 0.0
+        if self._resets:
+            lost = sum(self._lost[bisect_right(self._resets, first) : bisect_right(self._resets, last)])
+        return first, last, self.values[low], self.values[high], lost, high - low
 
     def at(self, time: int, lookback: int) -> float | None:
         """Return the latest sample's value; None if it is older than ``lookback`` (ms) or the series is stale."""
@@ -53,8 +83,9 @@ class Series:
 
     def forget_before(self, time: int) -> int:
         """Drop what is older than ``time`` (ms); return how many samples that were."""
-        place = bisect_left(self.times, time)
+        place, resets = bisect_left(self.times, time), bisect_left(self._resets, time)
         del self.times[:place], self.values[:place], self.stale[: bisect_left(self.stale, time)]
+        del self._resets[:resets], self._lost[:resets]
         return place
 
 
@@ -131,9 +162,7 @@ class Memory:
         if time > now + _AHEAD:
             self.refused["from the future"] += 1
             return False
-        series.times.append(time)
-        series.values.append(value)
-        series.last = time
+        series.add(time, value)
         self.samples += 1
         return True
 

@@ -47,8 +47,11 @@ class Outage:
 
     def fires(self, rule: BurnRule, steps: int) -> bool | None:
         """Return whether a rule fires after so many steps; None: too near to a threshold to say."""
-        enough = self._beyond(rule.minimum_bad, [self.events * bad for bad, _ in self._seen(rule.long, steps)])
-        states = (self.above(rule, rule.long, steps), self.above(rule, rule.short, steps), enough)
+        states = [self.above(rule, rule.long, steps), self.above(rule, rule.short, steps)]
+        if rule.minimum_bad > 1:
+            full = rule.long / self.step  # a share of time slices is taken for the whole window, however young it is
+            bad = [n * full / seen if self.objective.slices else n for n, seen in self._seen(rule.long, steps)]
+            states.append(self._beyond(rule.minimum_bad, [self.events * n for n in bad]))
         return False if False in states else None if None in states else True
 
     def above(self, rule: BurnRule, window: float, steps: int) -> bool | None:
@@ -102,7 +105,9 @@ def outage_for(objective: Objective, rules: Sequence[BurnRule], rule: BurnRule) 
             if all(worth) and len(moments) == 4:
                 break
     if best is None:
-        raise ObjectiveError(f"no outage was found in which {rule} of {objective.name} fires. Next: longer windows")
+        raise ObjectiveError(
+            f"no outage was found in which {rule} of {objective.name} fires. Next: longer windows or a smaller minimum_bad"
+        )
     return best
 
 
@@ -118,7 +123,7 @@ def _candidates(objective: Objective, rules: tuple[BurnRule, ...], rule: BurnRul
         if objective.slices:
             events, worst = step / objective.slices.seconds, 1.0
             steps = floor(length) + 1
-            bad = ceil(max(limit * (1 + 2 * _CLEAR) * steps, rule.minimum_bad * (1 + 2 * _CLEAR)))
+            bad = ceil(max(limit * steps, rule.minimum_bad / events) * (1 + 2 * _CLEAR))
             outage = [float(each * bad // steps > (each - 1) * bad // steps) for each in range(1, steps + 1)]
         else:
             events = max(EVENTS, 10 * rule.minimum_bad / limit / length)
@@ -136,7 +141,7 @@ def _steps(objective: Objective, rule: BurnRule) -> list[float]:
     steps = [rule.short / parts for parts in (1, 2, 4, 12)]
     if objective.slices:
         one = objective.slices.seconds
-        steps = [step for step in steps if rule.minimum_bad <= 1 and _whole(step / one)]
+        steps = [step for step in steps if _whole(step / one)]
         if not steps or rule.long / one <= _MANY:
             steps.append(one)
     return [step for step in steps if _whole(step * 1000)]

@@ -94,7 +94,7 @@ class Alerts:
                 "rule": [str(each.rule) for each in self._watched],
                 "severity": [each.rule.severity for each in self._watched],
                 "state": [each.state for each in self._watched],
-                "since": pd.to_datetime([each.since for each in self._watched], unit="s", utc=True),
+                "since": pd.to_datetime([round(1000 * each.since) for each in self._watched], unit="ms", utc=True),
                 "long_burn_rate": long.share() / budget,
                 "short_burn_rate": short.share() / budget,
                 "reason": [

@@ -19,6 +19,7 @@ __all__ = [
     "percent",
     "recorded",
     "shortest",
+    "told_apart",
     "total",
 ]
 
@@ -94,18 +95,28 @@ def total(objective: Objective, window: float, function: str = "rate") -> str:
 def bad(objective: Objective, window: float, function: str = "rate") -> str:
     """Return the growth of the bad events, likewise; absent when it is not known.
 
-    A part (good or bad) that matches no series is 0 as long as its metric exists. Of good events in another metric than
-    all events not even that is said: a bucket that the histogram lacks would turn everything bad.
+    A part (good or bad) of a counter that no series counts is 0 where others of its series have the labels by which the
+    part is told. A misspelt label or a bucket that the histogram lacks is not known: else all would be good, or bad.
+
+    Raises ``ObjectiveError`` for an indicator without parts.
     """
-    indicator, over = objective.indicator, f"[{duration(window)}]"
-    everything = total(objective, window, function)
-    if indicator.bad:
-        metric = indicator.total if indicator.bad.name == indicator.total.name else Selector(indicator.bad.name)
-        return f"(sum({function}({indicator.bad}{over})) or 0 * sum({function}({metric}{over})))"
-    good = f"sum({function}({indicator.good}{over}))"
-    if indicator.good and indicator.good.name == indicator.total.name:
-        good = f"({good} or 0 * {everything})"
-    return f"({everything} - {good})"
+    indicator = objective.indicator
+    part = indicator.good or indicator.bad
+    if part is None:
+        raise ObjectiveError(f"{objective.name} tells no good or bad events apart; accepted: every kind but throughput")
+    growth = f"sum({function}({part}[{duration(window)}]))"
+    if part.name == indicator.total.name:
+        growth = f"({growth} or 0 * sum({function}({told_apart(objective)}[{duration(window)}])))"
+    return growth if indicator.bad else f"({total(objective, window, function)} - {growth})"
+
+
+def told_apart(objective: Objective) -> Selector:
+    """Return the selector of all events whose labels tell good and bad ones apart."""
+    indicator = objective.indicator
+    part = indicator.good or indicator.bad
+    known = {matcher.label for matcher in indicator.total.matchers}
+    labels = dict.fromkeys(matcher.label for matcher in (part.matchers if part else ()) if matcher.label not in known)
+    return Selector(indicator.total.name, (*indicator.total.matchers, *(Matcher(label, "!=", "") for label in labels)))
 
 
 def bad_slice(objective: Objective) -> str:

@@ -4,68 +4,83 @@ Times are integer milliseconds since the epoch, as in Prometheus: whether a samp
 hang on the rounding of a float. NaN means "not known".
 """
 
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
-__all__ = ["Floats", "Millis", "histogram_quantile", "increase"]
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["Edges", "Floats", "Millis", "edges", "histogram_quantile", "increase"]
 
 Floats = NDArray[np.float64]
 Millis = NDArray[np.int64]
 _NEAR = 1.1  # a window's edge is near when it is within so many average distances between samples
 
 
-def increase(
-    times: Millis, values: Floats, first: NDArray[np.intp], last: NDArray[np.intp], start: Millis, end: Millis
-) -> Floats:
-    """Return by how much counters grew in windows, resets mended, extrapolated to the whole of each window.
+class Edges(NamedTuple):
+    """What windows on counters hold: all that their growth depends on. Arrays of one shape, or numbers.
 
-    ``times`` and ``values`` are the samples of one series, or of many one after another; the window from ``start`` to
-    ``end`` (ms) holds the samples number ``first`` to ``last`` (both included). The last four broadcast against each
-    other and give the shape of the answer, so that all series and all evaluation times take one call. A window with
-    fewer than two samples is NaN.
+    ``steps`` is the number of samples less one; where it is not above 0, the rest means nothing.
+    """
 
-    The formula is PromQL's ``increase()`` (``extrapolatedRate`` in Prometheus 2.42, promql/functions.go). With growth
-    g = last - first value + the sum of the values before each reset, and s = time from first to last sample:
+    begin: ArrayLike
+    """Time of the first sample (ms)."""
+    end: ArrayLike
+    """Time of the last one."""
+    first: ArrayLike
+    """Value of the first sample."""
+    last: ArrayLike
+    """Value of the last one."""
+    lost: ArrayLike
+    """Sum of the values before each reset, a reset being a value below the one before it."""
+    steps: ArrayLike
+
+
+def edges(times: Millis, values: Floats, starts: Millis, ends: Millis) -> Edges:
+    """Return what the windows from ``starts`` to ``ends`` (ms), both included, hold of one series' samples."""
+    low, high = np.searchsorted(times, starts, "left"), np.searchsorted(times, ends, "right") - 1
+    steps = high - low
+    if not len(times):
+        nothing = np.zeros(len(steps))
+        return Edges(nothing, nothing, nothing, nothing, nothing, steps)
+    low, high = np.where(steps > 0, low, 0), np.where(steps > 0, high, 0)
+    return Edges(times[low], times[high], values[low], values[high], _before_resets(values, low, high), steps)
+
+
+def _before_resets(values: Floats, low: NDArray[np.intp], high: NDArray[np.intp]) -> Floats:
+    resets = np.flatnonzero(values[1:] < values[:-1])
+    if not len(resets):
+        return np.zeros(len(low))
+    # a reset lies between samples r and r + 1: the window has both
+    first, after = np.searchsorted(resets, low), np.searchsorted(resets, high)
+    lost = np.append(values[resets], 0.0)  # reduceat needs every index to exist
+    sums = np.add.reduceat(lost, np.column_stack([first, after]).ravel())[::2]  # exact, where cumulated sums are not
+    return np.where(after > first, sums, 0.0)
+
+
+def increase(window: Edges, start: ArrayLike, end: ArrayLike) -> Floats:
+    """Return by how much counters grew in windows from ``start`` to ``end`` (ms), extrapolated to the whole of each.
+
+    NaN for fewer than two samples. The formula is PromQL's ``increase()`` (``extrapolatedRate`` in Prometheus 2.42,
+    promql/functions.go). With growth g = last - first + lost, and s = time from first to last sample:
 
     * the result is g x (s + before + after) / s;
     * ``before`` is the time from the window's start to the first sample (but no longer than the counter, growing
       evenly, needed to come up from 0), if that is shorter than 1.1 average distances between samples; else half a
       distance: the series is taken to have begun there;
     * ``after`` likewise at the window's end, without the clause on 0.
-
-    Raises nothing: what is not finite in the samples is not finite in the answer.
     """
-    first, last, start, end = np.broadcast_arrays(first, last, start, end)
-    enough = last > first
-    # no window reads beyond the samples; where there are too few, the answer is overwritten below
-    first, last = np.where(enough, first, 0), np.where(enough, last, 0)
-    answer = np.full(enough.shape, np.nan)
-    if not enough.any():
-        return answer
+    begins, ends, first, last, lost, steps = (np.asarray(part, float) for part in window)
     with np.errstate(all="ignore"):
-        begin, grown = values[first], values[last] - values[first] + _before_resets(values, first, last)
-        sampled = (times[last] - times[first]) / 1000
-        apart = sampled / np.where(enough, last - first, 1)
-        before, after = (times[first] - start) / 1000, (end - times[last]) / 1000
-        from_zero = np.where((grown > 0) & (begin >= 0), sampled * (begin / grown), np.inf)
+        grown = last - first + lost
+        sampled = (ends - begins) / 1000
+        apart = sampled / steps
+        before, after = (begins - start) / 1000, (end - ends) / 1000
+        from_zero = np.where((grown > 0) & (first >= 0), sampled * (first / grown), np.inf)
         before = np.where(from_zero < before, from_zero, before)
         covered = sampled
         for gap in (before, after):
             covered = covered + np.where(gap < apart * _NEAR, gap, apart / 2)
-        answer[enough] = (grown * (covered / sampled))[enough]
-    return answer
-
-
-def _before_resets(values: Floats, first: NDArray[np.intp], last: NDArray[np.intp]) -> Floats | float:
-    """Return the sum of the values before each reset (a value below the one before it) within each window."""
-    resets = np.flatnonzero(values[1:] < values[:-1])
-    if not len(resets):
-        return 0.0
-    # a reset lies between samples r and r + 1: the window has both
-    low, high = np.searchsorted(resets, first.ravel()), np.searchsorted(resets, last.ravel())
-    lost = np.append(values[resets], 0.0)  # reduceat needs every index to exist
-    sums = np.add.reduceat(lost, np.column_stack([low, high]).ravel())[::2]
-    return np.where(high > low, sums, 0.0).reshape(first.shape)
+        return np.where(steps > 0, grown * (covered / sampled), np.nan)
 
 
 def histogram_quantile(q: float, bounds: Floats, counts: Floats) -> Floats:

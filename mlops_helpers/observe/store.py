@@ -3,10 +3,10 @@
 16 bytes a sample, no compression: 10 targets of 100 series at 1 s for an hour take 60 MB.
 """
 
+import itertools
 import json
 import zipfile
 import zlib
-from array import array
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe import tables
 from mlops_helpers.observe.intake import Intake
 from mlops_helpers.observe.memory import Memory
-from mlops_helpers.observe.questions import Floats, Millis, histogram_quantile, increase
+from mlops_helpers.observe.questions import Edges, Floats, Millis, edges, histogram_quantile, increase
 from mlops_helpers.observe.selector import Selector
 from mlops_helpers.observe.source import LOOKBACK, MetricsSource
 from mlops_helpers.observe.tables import By, Key, Rows
@@ -62,7 +62,7 @@ class Store(Intake, MetricsSource):
                 np.concatenate([np.empty(0, code), *(np.array(getattr(series, name), code) for series in kept)])
                 for name, code in (("times", "q"), ("values", "d"), ("stale", "q"))
             )
-            described = [[series.key, len(series.times), len(series.stale), series.stated] for series in kept]
+            described = [[series.key, len(series.times), len(series.stale)] for series in kept]
         header = json.dumps({"format": _FORMAT, "retention": self._memory.retention, "series": described})
         with atomic_file(path) as file, file.open("wb") as stream:
             np.savez_compressed(stream, header=np.array(header), times=times, values=values, stale=stale)
@@ -88,12 +88,10 @@ class Store(Intake, MetricsSource):
             )
             keys = [tuple((name, value) for name, value in key) for key, *_ in described]
             begin = begin_stale = 0
-            for series, (_, count, marks, stated) in zip(store._memory.series_for(keys), described, strict=True):
-                series.times = array("q", times[begin : begin + count].tobytes())
-                series.values = array("d", values[begin : begin + count].tobytes())
-                series.stale = array("q", stale[begin_stale : begin_stale + marks].tobytes())
+            for series, (_, count, marks) in zip(store._memory.series_for(keys), described, strict=True):
+                series.restore(times[begin : begin + count], values[begin : begin + count])
+                series.stale.extend(stale[begin_stale : begin_stale + marks].tolist())
                 series.last = max([*series.times[-1:], *series.stale[-1:]], default=series.last)
-                series.stated = stated
                 begin, begin_stale = begin + count, begin_stale + marks
             store._memory.samples = len(times)
         except torn as error:
@@ -116,15 +114,26 @@ class Store(Intake, MetricsSource):
         return summed
 
     def _increase(self, selector: Selector, window: int, times: Millis, by: By) -> Rows:
-        found = [one for one in self._samples(selector, int(times[0]) - window, int(times[-1])) if len(one[1]) > 1]
-        groups = [_group(key, by) for key, _, _ in found]
+        starts, once = times - window, len(times) == 1
+        with self._lock:
+            found = self._memory.matching(selector)
+            if once:
+                held = [series.edges(int(starts[0]), int(times[0])) for series in found]
+            else:
+                samples = [series.window(int(starts[0]), int(times[-1])) for series in found]
+        groups = [_group(series.key, by) for series in found]
         place = {key: number for number, key in enumerate(dict.fromkeys(groups))}
         total = np.zeros((len(place), len(times)))
         known = np.zeros(total.shape, bool)
         at_once = max(1, _CELLS // len(times))
         for begin in range(0, len(found), at_once):
             batch = slice(begin, begin + at_once)
-            grown, enough = _growth(found[batch], window, times)
+            if once:
+                numbers = itertools.chain.from_iterable(held[batch])
+                parts = np.fromiter(numbers, float).reshape(-1, 6).T[:, :, None]
+            else:
+                parts = np.stack([np.array(edges(*some, starts, times)) for some in samples[batch]], axis=1)
+            grown, enough = increase(Edges(*parts), starts, times), parts[-1] > 0
             rows = [place[key] for key in groups[batch]]
             np.add.at(total, rows, np.where(enough, grown, 0.0))
             np.logical_or.at(known, rows, enough)
@@ -148,19 +157,9 @@ class Store(Intake, MetricsSource):
         }
 
 
-def _growth(found: list[tuple[Key, Millis, Floats]], window: int, times: Millis) -> tuple[Floats, np.ndarray]:
-    """Return the growth of each series at each time, and whether there were samples enough to know it."""
-    first, last, offset = [], [], 0
-    for _, stamps, _ in found:
-        first.append(np.searchsorted(stamps, times - window, "left") + offset)
-        last.append(np.searchsorted(stamps, times, "right") + (offset - 1))
-        offset += len(stamps)
-    firsts, lasts = np.stack(first), np.stack(last)
-    stamps, values = (np.concatenate([one[part] for one in found]) for part in (1, 2))
-    return increase(stamps, values, firsts, lasts, times - window, times), lasts > firsts
-
-
 def _group(labels: Key, by: By) -> Key:
+    if by == ():
+        return ()
     if by is None:
         return tuple(pair for pair in labels if pair[0] != "__name__")
     return tuple(pair for pair in labels if pair[0] in by and pair[0] != "__name__")

@@ -50,23 +50,21 @@ class Windows:
         known = ~(np.isnan(good) | np.isnan(total))
         total = np.where(known, total, 0.0)
         bad = np.where(known, total - good, 0.0)
-        # Sums of floats would depend on what came before, so that constant input trembles around a threshold. Whole
-        # multiples of a power of two do not: counts stay as they are, fractions lose less than 1e-12 of the whole.
-        self._exponent = 61 - math.ceil(math.log2(float(total.sum()) or 1.0))
-        whole = [np.rint(np.ldexp(part, self._exponent)).astype(np.int64) for part in (bad, total)]
-        self._sums = [np.concatenate([[0], np.cumsum(part)]) for part in (*whole, known.astype(np.int64))]
+        # Sums of floats depend on what came before them: constant input would tremble around a threshold. Multiples of
+        # a power of two are summed exactly: whole events stay as they are, a fraction loses 2**-52 of all at most.
+        exponent = 52 - math.ceil(math.log2(float(total.sum()) or 1.0))
+        bad, total = (np.ldexp(np.rint(np.ldexp(part, exponent)), -exponent) for part in (bad, total))
+        self._sums = [np.concatenate([[0.0], np.cumsum(part)]) for part in (bad, total, known)]
 
     def over(self, seconds: float) -> Window:
         """Return what was in the last ``seconds`` at each step's end."""
         width = max(1, math.ceil(seconds / self.step - 1e-9))
         bad, total, known = (self._within(sums, width) for sums in self._sums)
         steps = np.minimum(np.arange(1, len(known) + 1), width)
-        return Window(
-            np.ldexp(bad.astype(float), -self._exponent), np.ldexp(total.astype(float), -self._exponent), known / steps
-        )
+        return Window(bad, total, known / steps)
 
     @staticmethod
-    def _within(sums: NDArray[np.int64], width: int) -> NDArray[np.int64]:
+    def _within(sums: Floats, width: int) -> Floats:
         inside = sums[1:].copy()
         inside[width:] -= sums[1:-width]
         return inside

@@ -25,6 +25,13 @@ class FakeSource:
         return [(labels, *rest) for name, labels, *rest in self.counters
                 if name == selector.name and selector.matches(labels)]  # fmt: skip
 
+    def series(self, selector, start, end) -> pd.DataFrame:
+        parts = [pd.DataFrame({"time": pd.to_datetime(times[inside], unit="s", utc=True), "value": values[inside],
+                               "__name__": selector.name, "code": labels.get("code", "")})
+                 for labels, times, values in self._meant(selector)
+                 for inside in [(times > start - 1e-6) & (times < end + 1e-6)]]  # fmt: skip
+        return pd.concat(parts)
+
     def increase(self, selector, window, *, at=None, start=None, end=None, step=None, by=()) -> pd.DataFrame:
         self.questions.append((str(selector), window))
         moments = np.array([at]) if at is not None else start + step * np.arange(round((end - start) / step) + 1)

@@ -234,8 +234,8 @@ def test_no_error_so_far_is_zero_errors_if_the_label_exists() -> None:
 
 def test_a_bound_that_the_histogram_lacks_is_an_error_not_zero() -> None:
     source = FakeSource()
-    source.add("s_count", [BEGIN, BEGIN + 60], [0, 9])
-    source.add("s_bucket", [BEGIN, BEGIN + 60], [0, 9], le="0.25")
+    source.add("s_count", [BEGIN, BEGIN + 30, BEGIN + 60], [0, 5, 9])
+    source.add("s_bucket", [BEGIN, BEGIN + 30, BEGIN + 60], [0, 5, 9], le="0.25")
     fast = Objective("fast", 0.99, Indicator.of_histogram("latency", "s", 0.25))
     assert from_metrics(source, fast, START, BEGIN + 60, 60)["good"].tolist() == [9]
     with pytest.raises(MetricsError, match="le must be one of its bounds"):
@@ -251,10 +251,19 @@ def test_a_metric_that_is_missing_is_an_error_and_nothing_scraped_is_unknown() -
     assert later.isna().all(axis=None)
 
 
+def test_steps_too_short_for_the_scrapes_are_refused() -> None:
+    source = scraped(c200=list(range(40)))
+    assert from_metrics(source, AVAILABLE, START, BEGIN + 300, 30)["total"].tolist() == [2] * 10
+    for step in (25, 15):
+        with pytest.raises(MetricsError, match="scraped every 15s, too rarely for steps of"):
+            from_metrics(source, AVAILABLE, START, BEGIN + 300, step)
+
+
 def test_more_good_events_than_events_are_clipped_and_said() -> None:
     source = FakeSource()
-    source.add("all_total", [BEGIN, BEGIN + 60, BEGIN + 120], [0, 9, 20])
-    source.add("good_total", [BEGIN, BEGIN + 60, BEGIN + 120], [0, 10, 20])
+    times = [BEGIN + 30 * k for k in range(5)]
+    source.add("all_total", times, [0, 5, 9, 15, 20])
+    source.add("good_total", times, [0, 5, 10, 15, 20])
     torn = replace(AVAILABLE, indicator=Indicator.of_counters("availability", "all_total", good="good_total"))
     with pytest.warns(UserWarning, match="1 of 2 steps counted more of good_total than of all_total"):
         table = from_metrics(source, torn, START, BEGIN + 120, 60)

@@ -71,6 +71,7 @@ def test_times_white_space_comments_duplicates_and_order_of_labels() -> None:
         b'a{x="1",y="2"} 1 1700000000123\n'
         b'a{y="2",x="1"} 9\n'  # the same series: the first line counts
         b"\tb\t4\r\n"
+        b"b 5 1700000000999\n"  # nor does its time
         b"c  5  \n"
         b'd{x="1",} +Inf\n'
         b'e {x="",z="1"} 1e3\n'  # an empty label is none
@@ -85,7 +86,7 @@ def test_times_white_space_comments_duplicates_and_order_of_labels() -> None:
         ({"__name__": "f", "x": "} 1"}, 2.0),
     ]
     assert list(read.times.values()) == [1700000000123]
-    assert read.duplicates == 1
+    assert read.duplicates == 2
     assert values("") == {}
 
 
@@ -113,8 +114,10 @@ def test_times_white_space_comments_duplicates_and_order_of_labels() -> None:
     ],
 )  # fmt: skip
 def test_garbage_is_refused_by_line(body: str, line: int, says: str) -> None:
+    reader = Reader()
+    reader.read(b"a 1\n")  # what is remembered excuses nothing
     with pytest.raises(MetricsError, match=rf"line {line} is ") as refusal:
-        Reader().read(body.encode())
+        reader.read(body.encode())
     assert says in str(refusal.value)
     assert len(str(refusal.value)) < 500
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Gauge
 
 from mlops_helpers.errors import MetricsError
-from mlops_helpers.observe.questions import histogram_quantile, increase
+from mlops_helpers.observe.questions import edges, histogram_quantile, increase
 from mlops_helpers.observe.store import Store
 
 T0 = 1_700_000_000.0
@@ -101,6 +101,13 @@ def test_what_is_not_known_is_nan_and_never_0() -> None:
     store.append(T0 + 10, "x_total 5\n", TARGET)
     assert only(store.increase("x_total", 60, at=T0 + 10)) == 0, "two samples say that nothing grew"
     assert math.isnan(only(store.ratio("x_total", "x_total", 60, at=T0 + 10))), "of nothing"
+    store.append(T0 + 20, "x_total 5\ny_total 1\n", TARGET)
+    store.append(T0 + 30, "x_total 5\ny_total 2\n", TARGET)
+    assert math.isnan(only(store.ratio("y_total", "x_total", 60, at=T0 + 30))), "something of nothing"
+    assert len(store.increase("x_total", 60, at=T0 + 30, by=None)) == 1
+    store.append(T0 + 40, 'x_total 5\nx_total{code="500"} 2\n', TARGET)
+    store.append(T0 + 50, 'x_total 5\nx_total{code="500"} 2\n', TARGET)
+    assert len(store.increase("x_total", 60, at=T0 + 50, by=None)) == 2, "a series that is new is seen"
     assert math.isnan(only(store.value('x_total{code="500"}', T0, by=())))
 
 
@@ -138,7 +145,7 @@ def test_times_that_the_target_states_count() -> None:
     for number in range(3):
         store.append(T0 + number, f"x {number} {(T0 + 100 * (number // 2)) * 1000:.0f}\n", TARGET)
     store.append(T0 + 3, f"x 9 {(T0 + 3_600) * 1000:.0f}\n", TARGET)
-    store.append(T0 + 4, "", TARGET)
+    store.append(T0 + 150, "", TARGET)
     assert list(store.series("x", T0, T0 + 9999)["value"]) == [0, 2]
     assert store.refused == {"duplicate": 1, "from the future": 1}
     assert only(store.value("x", T0 + 200)) == 2, "a series that states its times is not stale when it is not repeated"
@@ -184,7 +191,10 @@ def test_what_is_pushed_persists_until_it_is_replaced_or_removed() -> None:
     row = store.value("rows_scored", T0 + 600).to_dict("records")[0]
     assert (row["job"], row["shard"], row["value"]) == ("backfill", "1", 7)
     assert only(store.value("push_time_seconds", T0 + 600)) == T0
-    store.push("backfill", "other_total 3\n", at=T0 + 600, shard="1")
+    store.push("backfill", 'other_total{job="its own"} 3\n', at=T0 + 600, shard="1")
+    assert store.value("other_total", T0 + 600).drop(columns="time").to_dict("records") == [
+        {"job": "backfill", "shard": "1", "value": 3.0}
+    ]
     assert store.value("rows_scored", T0 + 600).empty, "replaced as a whole"
     assert store.targets().empty, "nothing is scraped"
     store.remove(T0 + 610, {"job": "backfill", "shard": "1"})
@@ -195,15 +205,23 @@ def test_what_is_pushed_persists_until_it_is_replaced_or_removed() -> None:
 
 
 def test_old_samples_are_forgotten_and_so_are_their_series() -> None:
-    store = Store(retention=100)
+    store = Store(retention=100, most_samples=60)
     store.append(T0, "old 1\nx_total 0\n", TARGET)
     for number in range(1, 60):
-        store.append(T0 + 10 * number, f"x_total {number}\n", TARGET)
+        store.append(T0 + 10 * number, f"x_total {number % 4}\n", TARGET)
     kept = store.series("x_total", T0, T0 + 600)
     assert 10 <= len(kept) <= 13
-    assert only(store.increase("x_total", 50, at=T0 + 590)) == 5
+    range_ = store.increase("x_total", 80, start=T0 + 580, end=T0 + 590, step=10)
+    assert store.growth("x_total", 80, T0 + 590) == range_["value"][1] == 6
     with pytest.raises(MetricsError, match="no metric 'old'"):
         store.value("old")
+
+
+def test_a_series_that_goes_on_after_a_long_time_is_still_there() -> None:
+    store = Store(retention=100)
+    for after in (0, 10_000, 10_010):
+        store.append(T0 + after, f"x_total {after}\n", TARGET)
+    assert list(store.series("x_total", T0, T0 + 20_000)["value"]) == [10_000, 10_010]
 
 
 def test_too_many_series_or_samples_are_refused_whole() -> None:
@@ -257,6 +275,8 @@ def test_many_times_and_series_at_once_are_those_one_by_one() -> None:
         row = together.iloc[place]
         alone = store.increase(f'x_total{{n="{row["n"]}"}}', 20, at=row["time"].timestamp())
         assert only(alone) == pytest.approx(row["value"], nan_ok=True)
+        growth = store.growth(f'x_total{{n="{row["n"]}"}}', 20, row["time"].timestamp())
+        assert growth == pytest.approx(row["value"], nan_ok=True)
     sums = together.groupby("time")["value"].sum()
     whole = store.increase("x_total", 20, start=T0, end=T0 + 210, step=7)
     np.testing.assert_allclose(whole["value"].fillna(0), sums)
@@ -267,13 +287,11 @@ def test_an_hour_of_seconds_at_every_second_takes_no_loop_over_samples() -> None
     times = np.arange(3_600) * 1000
     values = np.arange(3_600.0) % 1_000
     ends = times + 500
+    starts = ends - 1_800_000
     began = time.process_time()
-    first, last = np.searchsorted(times, ends - 1_800_000), np.searchsorted(times, ends, "right") - 1
-    grown = increase(times, values, first, last, ends - 1_800_000, ends)
+    grown = increase(edges(times, values, starts, ends), starts, ends)
     assert time.process_time() - began < 0.25
-    assert grown[-1] == pytest.approx(
-        1_799 - 1 + 1, rel=0.01
-    )  # a reset loses what came after the last sample before it
+    assert grown[-1] == pytest.approx(1_800, rel=0.01)
 
 
 def test_a_histogram_without_anything_is_not_known() -> None:

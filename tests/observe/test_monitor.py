@@ -1,5 +1,6 @@
 """Foreign programs that end with us, pages that arrive, and a real Prometheus with its Alertmanager."""
 
+import argparse
 import http.client
 import json
 import os
@@ -16,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlops_helpers.errors import MetricsError, ObjectiveError, ParameterError, ServiceError
-from mlops_helpers.observe import guarded
+from mlops_helpers.errors import MetricsError, ObjectiveError, OpsLabError, ParameterError, ServiceError
+from mlops_helpers.observe import commands, guarded
 from mlops_helpers.observe.guarded import Guarded, Reserved
 from mlops_helpers.observe.monitor import Monitor
 from mlops_helpers.observe.receiver import MAX_BYTES, Receiver
@@ -42,10 +43,11 @@ def gone(pid):
 
 
 @contextmanager
-def running(code, folder):
-    """Run Python code with a folder as its argument; it is killed at the end."""
-    command = [sys.executable, "-c", code, str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+def running(code, *arguments):
+    """Run Python code with arguments; it is killed at the end."""
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, arguments)], stdout=subprocess.PIPE, text=True
+    ) as process:
         try:
             yield process
         finally:
@@ -89,12 +91,13 @@ def test_a_program_that_takes_its_time_is_killed(start):
     assert gone(pid)
 
 
-def test_what_a_program_prints_is_bounded(start):
-    one, _ = start("[print('x' * 99) for _ in range(25_000)]; print('last')")
+def test_what_a_program_prints_is_bounded(start, monkeypatch):
+    monkeypatch.setattr(guarded, "OUTPUT_BYTES", 10_000)
+    one, _ = start("[print('x' * 99) for _ in range(250)]; print('last')")
     wait_until(lambda: not one.running)
     before = one.output.with_name("output.1")
     assert one.last_words().endswith("x\nlast")
-    assert one.output.stat().st_size <= guarded.OUTPUT_BYTES and before.stat().st_size <= guarded.OUTPUT_BYTES
+    assert one.output.stat().st_size <= 10_000 and 9_000 < before.stat().st_size <= 10_000
 
 
 def test_the_error_of_a_program_that_ends_carries_its_last_words(tmp_path):
@@ -360,3 +363,67 @@ def test_both_programs_end_when_their_owner_is_killed(tmp_path):
         assert len(processes_in(folder)) == 4
         owner.kill()
         wait_until(lambda: not processes_in(folder))
+
+
+COMMAND = """
+import argparse, sys
+from mlops_helpers.observe import commands
+parser = argparse.ArgumentParser()
+commands.monitor_arguments(parser)
+commands.monitor(parser.parse_args(sys.argv[1:]))
+"""
+
+
+@contextmanager
+def command(*arguments):
+    """Run ``opslab monitor`` with arguments; it gets SIGINT at the end, as by Ctrl-C, and has to end by it."""
+    with running(COMMAND, *arguments) as process:
+        yield process
+        process.send_signal(signal.SIGINT)
+        process.wait(SECONDS)
+
+
+def test_the_embedded_monitor_says_who_is_up_and_when_that_changes(target, tmp_path):
+    services = [
+        {"name": "filter-v1-0", "address": f"127.0.0.1:{target.server_port}"},
+        {"name": "blog", "address": "[::1]:1"},
+    ]
+    record = {"supervisor": {"pid": os.getpid()}, "services": services}
+    (tmp_path / "platform.json").write_text(json.dumps(record))
+    with command("up", "--engine=embedded", "--interval=0.1", f"--platform={tmp_path}") as process:
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert "blog [::1]:1 is down" in lines[1] and f"filter 127.0.0.1:{target.server_port} is up" in lines[2]
+        target.shutdown()
+        target.server_close()
+        assert f"filter 127.0.0.1:{target.server_port} is down" in process.stdout.readline()
+
+
+@pytest.mark.engine("prometheus")
+def test_the_monitor_command_says_where_to_look_and_leaves_nothing(tmp_path):
+    with command("up", "--target=blog=127.0.0.1:1") as process:
+        found = [process.stdout.readline().split() for _ in range(2)]
+        assert [name for name, _ in found] == ["Prometheus:", "Alertmanager:"]
+        address = found[0][1].removeprefix("http://")
+        connection = http.client.HTTPConnection(address, timeout=SECONDS)
+        connection.request("GET", "/-/ready")
+        assert connection.getresponse().status == 200
+        connection.close()
+    with pytest.raises(ConnectionRefusedError):
+        connection.connect()
+    assert list((tmp_path / "workspace" / "monitors").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to scrape"),
+        (["--target", "blog"], "JOB=HOST:PORT"),
+        (["--target", "blog=127.0.0.1:1", "--engine", "embedded", "--rules", "x.yml"], "--slo FILE"),
+        (["--platform"], "no platform runs in .*platform. Next: opslab platform up"),
+    ],
+)
+def test_the_monitor_command_refuses_what_it_cannot_do(arguments, said):
+    parser = argparse.ArgumentParser()
+    commands.monitor_arguments(parser)
+    with pytest.raises(OpsLabError, match=said):
+        commands.monitor(parser.parse_args(["up", *arguments]))

@@ -134,6 +134,9 @@ def test_shares_are_those_of_prometheus(both: Both) -> None:
             both.agree("ratio", part, name, 300.0, **both.shifted(RANGES[0]), by=by)
     known = both.agree("ratio", f'{name}{{code="500"}}', name, 300.0, at=both.begin + 1500)
     assert 0 < known["value"][0] < 1
+    growths = [source.growth(name, 300.0, both.begin + 1500) for source in (both.store, both.server)]
+    assert growths[0] == pytest.approx(growths[1], rel=1e-9)
+    assert growths[0] == both.store.increase(name, 300.0, at=both.begin + 1500)["value"][0]
     nothing = metric("always_0")
     assert both.agree("ratio", nothing, nothing, 300.0, at=both.begin + 1500)["value"].isna().all()
 

@@ -1,5 +1,6 @@
 """Scraping in the background: targets of every kind of trouble, clocks that jump, targets that come and go."""
 
+import socket
 import socketserver
 import threading
 import time
@@ -144,9 +145,18 @@ def test_a_target_that_comes_back_on_the_same_address_is_up_again(site: Site) ->
         scraper.wait_for(lambda: not store.value("hits_total").empty)
 
 
-def test_a_server_that_closes_idle_connections_is_never_down(site: Site) -> None:
-    site.pages["/metrics"] = lambda visit: (visit.send(site.body()), visit.request.shutdown(2))
-    store, errors = Store(), set()
+@pytest.mark.parametrize("patience", [1, 2], ids=["after an answer", "when asked again"])
+def test_a_server_that_closes_connections_is_never_down(site: Site, patience: int) -> None:
+    asked: dict[int, int] = {}
+
+    def page(visit: Visit) -> None:
+        asked[id(visit)] = asked.get(id(visit), 0) + 1
+        if asked[id(visit)] == 1:
+            visit.send(site.body())
+        if asked[id(visit)] == patience:
+            visit.request.shutdown(socket.SHUT_RDWR)
+
+    site.pages["/metrics"], store, errors = page, Store(), set()
     with Scraper(store, {"site": [site.address]}, interval=0.05) as scraper:
         for _ in range(6):
             scraper.wait_for(1)
