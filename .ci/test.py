@@ -15,17 +15,19 @@ PROJECT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 OPSLAB = str(Path(PYTHON).with_name("opslab"))
 CELL_TIMEOUT = "180"  # seconds; nbval's own default is 2,000
+PYTEST = [PYTHON, "-m", "pytest"]
+TWO = ["--numprocesses=2", "--dist=loadfile"]
 
 STEPS = {
     "style": [[PYTHON, "-m", "ruff", "check", "."], [PYTHON, "-m", "ruff", "format", "--check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
     "structure": [[OPSLAB, "check"]],
-    "tests": [[PYTHON, "-m", "pytest", "tests"]],
+    # by file, since fixtures of a module are dear; what measures time has the machine to itself
+    "tests": [[*PYTEST, *TWO, "-m", "not alone", "tests"], [*PYTEST, "-m", "alone", "tests"]],
     "nbval": [
         [
-            PYTHON,
-            "-m",
-            "pytest",
+            *PYTEST,
+            *TWO,  # by file: a notebook is one kernel
             "--nbval-lax",
             f"--nbval-cell-timeout={CELL_TIMEOUT}",
             "--timeout=0",

@@ -72,6 +72,7 @@ REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "engine(name): needs an engine that a machine may lack")
+    config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it")
     unknown = REQUIRED - set(ENGINES)
     if unknown:
         raise pytest.UsageError(f"OPSLAB_REQUIRE names {', '.join(sorted(unknown))}; there are: {', '.join(ENGINES)}")

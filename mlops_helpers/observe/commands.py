@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlops_helpers.errors import ParameterError, ServiceError
-from mlops_helpers.observe.burnrate import BurnRule, in_time_lapse, scaled_to
+from mlops_helpers.observe.burnrate import BurnRule, checked, in_time_lapse, scaled_to
 from mlops_helpers.observe.objectives import Objective
 from mlops_helpers.workspace import workspace
 
@@ -63,7 +63,7 @@ def _up(args: argparse.Namespace) -> int:
         raise ParameterError("there is nothing to scrape; next: --target filter=127.0.0.1:8080, or --platform")
     if args.rules and args.engine == "embedded":
         raise ParameterError("--rules are for --engine prometheus; the embedded engine takes objectives: --slo FILE")
-    watched = _watched(args.slo, args.time_lapse)
+    watched = _watched(args.slo, args.time_lapse, args.interval)
     if args.engine == "embedded":
         _embedded(args, targets, watched)
     else:
@@ -98,14 +98,22 @@ def _platform(folder: Path) -> dict[str, list[str]]:
     return targets
 
 
-def _watched(paths: Sequence[Path], time_lapse: float) -> Watched:
-    """Return the objectives of OpenSLO files, each with burn-rate rules for its period."""
+def _watched(paths: Sequence[Path], time_lapse: float, interval: float) -> Watched:
+    """Return the objectives of OpenSLO files with their burn-rate rules, the workbook's where a file has none."""
     if not paths:
         return []
-    from mlops_helpers.observe.openslo import load
+    from mlops_helpers.observe.openslo import from_openslo
 
-    objectives = [objective for path in paths for objective in load(path)]
-    return [in_time_lapse(one, scaled_to(one.period), time_lapse) for one in objectives]
+    watched = []
+    for path in paths:
+        try:
+            objectives, rules = from_openslo(path.read_text("utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise ParameterError(f"--slo {path} cannot be read: {error}. Next: name a file of objectives") from error
+        for one in objectives:
+            objective, own = in_time_lapse(one, rules[one.name] or scaled_to(one.period), time_lapse)
+            watched.append((objective, checked(objective, own, step=interval)))
+    return watched
 
 
 def _prometheus(args: argparse.Namespace, targets: dict[str, list[str]], watched: Watched) -> None:
@@ -141,8 +149,8 @@ def _embedded(args: argparse.Namespace, targets: dict[str, list[str]], watched: 
     def evaluate() -> None:
         alerts.evaluate()
         while alerts.transitions:
-            at, objective, rule, before, after = alerts.transitions.popleft()
-            _say(at, f"{objective}, {rule}: {before} -> {after}")
+            at, objective, rule, _, state = alerts.transitions.popleft()
+            _say(at, f"{objective}, {rule}: {state}")
 
     with Scraper(store, targets, interval=args.interval) as scraper:
         scraper.wait_for(1, within=_START_SECONDS)

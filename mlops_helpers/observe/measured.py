@@ -22,20 +22,23 @@ __all__ = ["UNKNOWN", "Events", "Measured"]
 Events = tuple[float, float, float]
 """Of one window: bad events, events, and the share of it that is known."""
 UNKNOWN: Events = (math.nan, math.nan, 0.0)
+_FRESH = 0.01
+"""A window is asked for anew when this share of its length has passed: what changes in less does not decide."""
 
 
 class Measured:
     """Answers for one moment after the other (seconds since the epoch), which :meth:`begin` sets.
 
     A window of counters is known as a whole or not at all. It is not when the source has too few samples of it, nor
-    when the last sample of the total (one that is not stale) is older than half of the rule's short window. Time slices
+    when the last sample of the total (one that is not stale) is older than half of the rule's short window. A window
+    that is known is asked for once in a hundredth of its length, in step with all others of that length. Time slices
     are asked for when they are over, and kept as far back as ``reach`` (seconds).
     """
 
     def __init__(self, source: "MetricsSource", reach: float) -> None:
         self._source, self._reach = source, reach
         self._at = -math.inf
-        self._grown: dict[tuple[Selector, float], float] = {}
+        self._grown: dict[tuple[Selector, float], tuple[int, float]] = {}
         self._seen: dict[Selector, float] = {}
         self._plausible: set[str] = set()
         self._slices: dict[str, pd.DataFrame] = {}
@@ -51,7 +54,6 @@ class Measured:
                 f"asked for {at}, after {self._at}: the clock went backwards. Next: begin with new Alerts"
             )
         self._at = at
-        self._grown.clear()
         self._refused.clear()
 
     def windows(self, objective: Objective, rule: BurnRule) -> tuple[Events, Events, str]:
@@ -74,7 +76,7 @@ class Measured:
             long, short = ((float(end.bad[-1]), float(end.total[-1]), float(end.known[-1])) for end in ends)
         else:
             long, short = (self._counted(objective, length) for length in (rule.long, rule.short))
-            silent = self._at - self._last_seen(objective.indicator.total)
+            silent = self._at - self._last_seen(objective.indicator.total, _FRESH * rule.short)
             if silent > ENOUGH * rule.short:
                 since = f"for {words(silent)}" if math.isfinite(silent) else "at all, or it is stale"
                 return long, UNKNOWN, f"no sample of {objective.indicator.total} {since}"
@@ -98,15 +100,18 @@ class Measured:
         return total - seen if indicator.good else seen, total, 1.0
 
     def _growth(self, selector: "Selector", length: float) -> float:
-        question = selector, length
-        if question not in self._grown:
+        turn = math.floor(self._at / (_FRESH * length))
+        asked, grown = self._grown.get((selector, length), (None, math.nan))
+        if asked != turn or math.isnan(grown):
             answer = self._source.increase(selector, length, at=self._at, by=())["value"].to_numpy()
-            self._grown[question] = float(answer[-1]) if len(answer) else math.nan
-        return self._grown[question]
+            grown = float(answer[-1]) if len(answer) else math.nan
+            self._grown[selector, length] = turn, grown
+        return grown
 
-    def _last_seen(self, selector: "Selector") -> float:
-        if self._seen.get(selector) == self._at:
-            return self._at
+    def _last_seen(self, selector: "Selector", enough: float) -> float:
+        """Return when the selector had a value last; what was seen ``enough`` seconds ago is not asked again."""
+        if self._at - self._seen.get(selector, -math.inf) <= enough:
+            return self._seen[selector]
         latest = self._source.value(selector, at=self._at, by=())["value"].to_numpy()
         if not np.isnan(latest).all():
             self._seen[selector] = self._at

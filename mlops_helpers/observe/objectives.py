@@ -15,7 +15,9 @@ from mlops_helpers.observe.selector import Matcher, Selector
 
 __all__ = ["DAY", "HOUR", "KINDS", "MINUTE", "Indicator", "Objective", "TimeSlices"]
 
-MINUTE, HOUR, DAY = 60.0, 3_600.0, 86_400.0
+MINUTE = 60.0
+HOUR = 3_600.0
+DAY = 86_400.0
 KINDS = {
     "availability": "requests that were answered without error",
     "latency": "requests that were answered within a time",

@@ -21,7 +21,7 @@ __all__ = ["Plot", "burn_down", "drift_panel", "latency_heatmap", "lines"]
 
 # Okabe and Ito's colours: told apart also by those who do not see red from green
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b6b6b"
-_STYLE = {
+_STYLE: Any = {
     "figure.constrained_layout.use": True,
     "axes.spines.top": False,
     "axes.spines.right": False,

@@ -10,8 +10,13 @@ from mlops_helpers.errors import MetricsError
 __all__ = ["Matcher", "Selector"]
 
 _NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_MATCHER = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\\n]|\\.)*)"\s*(?:,|$)')
-_ESCAPES = {"\\": "\\", '"': '"', "n": "\n"}
+_SPACE = " \t\r\n"
+_GAP = f"[{_SPACE}]*"
+_MATCHER = re.compile(
+    rf'{_GAP}([a-zA-Z_][a-zA-Z0-9_]*){_GAP}(=~|!~|!=|=){_GAP}"((?:[^"\\\n]|\\[abfnrtv\\"])*)"{_GAP}(?:,|$)'
+)
+# other escapes are refused: Prometheus refuses \d, and reads \101 and \u0041 as characters that can be written out
+_ESCAPES = dict(zip('abfnrtv\\"', '\a\b\f\n\r\t\v\\"', strict=True))
 
 
 @dataclass(frozen=True)
@@ -51,16 +56,16 @@ class Selector:
 
         Raises ``MetricsError`` for anything else: functions, ranges and arithmetic belong to the questions.
         """
-        name, brace, rest = text.strip().partition("{")
-        if not _NAME.fullmatch(name.strip()) or (brace and not rest.endswith("}")):
+        name, brace, rest = text.strip(_SPACE).partition("{")
+        if not _NAME.fullmatch(name.strip(_SPACE)) or (brace and not rest.endswith("}")):
             raise MetricsError(_refusal(text))
-        body, matchers, at = rest[:-1].strip(), [], 0
+        body, matchers, at = rest[:-1].strip(_SPACE), [], 0
         while at < len(body):
             found = _MATCHER.match(body, at)
-            if found is None:
+            if found is None or found[1] == "__name__":
                 raise MetricsError(_refusal(text))
             label, operator, raw = found.groups()
-            value = re.sub(r"\\(.)", lambda escape: _ESCAPES.get(escape[1], escape[0]), raw)
+            value = re.sub(r"\\(.)", lambda escape: _ESCAPES[escape[1]], raw)
             if "~" in operator:
                 try:
                     re.compile(value)
@@ -68,7 +73,7 @@ class Selector:
                     raise MetricsError(f"{text!r}: {value!r} is no regular expression: {error}") from error
             matchers.append(Matcher(label, operator, value))
             at = found.end()
-        return cls(name.strip(), tuple(matchers))
+        return cls(name.strip(_SPACE), tuple(matchers))
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether a series of this name with these labels is meant."""

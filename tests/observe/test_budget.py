@@ -36,7 +36,7 @@ def month(*bad: tuple[int, float], total: float = 1000.0) -> pd.DataFrame:
     return counts(list(found), [total] * HOURS)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     steps=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 10_000)), min_size=1, max_size=30),
     target=st.decimals("0.5", "0.99999", places=5),

@@ -83,7 +83,7 @@ def test_where_nothing_works_nothing_is_proposed() -> None:
         checked(objective, WORKBOOK)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(lapse=st.floats(0.01, 100_000), target=st.sampled_from([0.9995, 0.999, 0.99, 0.95]))
 def test_a_time_lapse_changes_windows_and_nothing_else(lapse: float, target: float) -> None:
     objective = Objective("x", target, AVAILABLE, slices=TimeSlices(60.0))
@@ -107,7 +107,7 @@ def test_rules_for_another_period_have_the_same_burn_rates(days: float) -> None:
         checked(objective, WORKBOOK)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     spent=st.decimals("0.001", "1", places=3), long=st.integers(2, 720), target=st.decimals("0.5", "0.9999", places=4)
 )

@@ -21,6 +21,8 @@ from mlops_helpers.errors import MetricsError, ObjectiveError, OpsLabError, Para
 from mlops_helpers.observe import commands, guarded
 from mlops_helpers.observe.guarded import Guarded, Reserved
 from mlops_helpers.observe.monitor import Monitor
+from mlops_helpers.observe.objectives import Indicator, Objective
+from mlops_helpers.observe.openslo import to_openslo
 from mlops_helpers.observe.receiver import MAX_BYTES, Receiver
 from mlops_helpers.observe.webhook import Page, parse, send
 
@@ -275,7 +277,10 @@ def test_a_monitor_refuses_what_makes_no_sense(options, said):
 
 class Metrics(BaseHTTPRequestHandler):
     def do_GET(self):
-        body = b"broken 1\n" if self.server.broken else b"broken 0\n"
+        for code in ("200", "500") if self.server.broken else ("200",):
+            self.server.answers[code] += 10
+        counted = "".join(f'answers_total{{code="{code}"}} {count}\n' for code, count in self.server.answers.items())
+        body = f"broken {self.server.broken:d}\n# TYPE answers_total counter\n{counted}".encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
@@ -288,7 +293,7 @@ class Metrics(BaseHTTPRequestHandler):
 @pytest.fixture
 def target():
     with HTTPServer(("127.0.0.1", 0), Metrics) as server:
-        server.broken = True
+        server.broken, server.answers = True, {"200": 0, "500": 0}
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -398,6 +403,16 @@ def test_the_embedded_monitor_says_who_is_up_and_when_that_changes(target, tmp_p
         assert f"filter 127.0.0.1:{target.server_port} is down" in process.stdout.readline()
 
 
+def test_the_embedded_monitor_pages_by_objectives(target, tmp_path):
+    indicator = Indicator.of_counters("availability", "answers_total", bad='answers_total{code="500"}')
+    (tmp_path / "slo.yaml").write_text(to_openslo([Objective("answered", 0.999, indicator)]))
+    services = f"--target=one=127.0.0.1:{target.server_port}"
+    slo = (f"--slo={tmp_path / 'slo.yaml'}", "--time-lapse=600", "--interval=0.1")
+    with command("up", "--engine=embedded", services, *slo) as process:
+        assert next(line for line in process.stdout if "PAGE ErrorBudgetBurn is firing: " in line and "answered" in line)
+        assert next(line for line in process.stdout if "answered, page 6x over 36s and 3s: firing" in line)
+
+
 @pytest.mark.engine("prometheus")
 def test_the_monitor_command_says_where_to_look_and_leaves_nothing(tmp_path):
     with command("up", "--target=blog=127.0.0.1:1") as process:
@@ -419,6 +434,7 @@ def test_the_monitor_command_says_where_to_look_and_leaves_nothing(tmp_path):
         ([], "nothing to scrape"),
         (["--target", "blog"], "JOB=HOST:PORT"),
         (["--target", "blog=127.0.0.1:1", "--engine", "embedded", "--rules", "x.yml"], "--slo FILE"),
+        (["--target", "blog=127.0.0.1:1", "--slo", "nowhere.yaml"], "cannot be read"),
         (["--platform"], "no platform runs in .*platform. Next: opslab platform up"),
     ],
 )

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
@@ -13,6 +14,7 @@ from recorded_shapes import COUNTERS, HISTOGRAMS, MINUTES, SHAPES, metric, text
 
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.prometheus import Prometheus
+from mlops_helpers.observe.questions import edges, increase
 from mlops_helpers.observe.scraper import Scraper
 from mlops_helpers.observe.store import Store
 
@@ -186,7 +188,6 @@ def test_both_see_the_same_service_come_and_go(both: Both) -> None:
         live.requests.labels("200").inc(0)
         for source in sources:
             eventually(lambda source=source: source.value(last)["value"][0] == 0)
-        begin = time.time()
         for _ in range(4):
             live.requests.labels("200").inc(10)
             live.seconds.observe(0.3)
@@ -204,10 +205,15 @@ def test_both_see_the_same_service_come_and_go(both: Both) -> None:
         for column in ("job", "instance", "up"):
             assert list(states[0][column]) == list(states[1][column])
         assert "refused" in states[1]["error"][0] and states[0]["error"][0]
-        samples = [source.series(last, begin, time.time()) for source in sources]
-        assert samples[0].dtypes.equals(samples[1].dtypes)
-        grown = [source.increase(last, 60.0)["value"][0] for source in sources]
-        assert grown == pytest.approx([40, 40], rel=0.25)
+        at, tables = round(time.time(), 3), []
+        for source in sources:  # they scrape at different moments: each by its own samples
+            raw = source.series(last, at - 60, at)
+            times = raw["time"].to_numpy().astype("datetime64[ms]").astype(np.int64)
+            window = np.array([round(at * 1000) - 60_000]), np.array([round(at * 1000)])
+            grown = increase(edges(times, raw["value"].to_numpy(), *window), *window)
+            assert source.increase(last, 60.0, at=at)["value"][0] == pytest.approx(grown[0], rel=1e-9)
+            tables.append(raw)
+        assert tables[0].dtypes.equals(tables[1].dtypes)
         middles = [source.quantile(0.5, "live_seconds", 60.0)["value"][0] for source in sources]
         assert middles == pytest.approx([0.3, 0.3])
         live.stop()

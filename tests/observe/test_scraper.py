@@ -37,6 +37,7 @@ class Site(socketserver.ThreadingTCPServer):
 
 class Visit(socketserver.StreamRequestHandler):
     server: Site
+    asked = 0
 
     def handle(self) -> None:
         self.server.connections += 1
@@ -147,13 +148,11 @@ def test_a_target_that_comes_back_on_the_same_address_is_up_again(site: Site) ->
 
 @pytest.mark.parametrize("patience", [1, 2], ids=["after an answer", "when asked again"])
 def test_a_server_that_closes_connections_is_never_down(site: Site, patience: int) -> None:
-    asked: dict[int, int] = {}
-
     def page(visit: Visit) -> None:
-        asked[id(visit)] = asked.get(id(visit), 0) + 1
-        if asked[id(visit)] == 1:
+        visit.asked += 1
+        if visit.asked == 1:
             visit.send(site.body())
-        if asked[id(visit)] == patience:
+        if visit.asked == patience:
             visit.request.shutdown(socket.SHUT_RDWR)
 
     site.pages["/metrics"], store, errors = page, Store(), set()

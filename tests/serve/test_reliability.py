@@ -5,6 +5,8 @@ import pytest
 from benchmarks.serving import kills, outage
 from mlops_helpers.model import artifact as artifacts
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def artifact(model, tmp_path_factory):

@@ -26,6 +26,8 @@ from mlops_helpers.serve.server import serving
 from mlops_helpers.serve.sli import Share, honest_published_at_once, spam_held
 from mlops_helpers.serve.traffic import Traffic
 
+pytestmark = pytest.mark.alone
+
 WAIT = 60.0
 COMMENTS = [Comment(f"text {k}", k % 2, f"author {k}") for k in range(1000)]
 CALM = plan(COMMENTS, rate=160, seconds=0.5, seed=1)
