@@ -1,12 +1,11 @@
 """Who in a window acts together: new accounts that write much, or that repeat phrases which only new accounts use."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
+from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.drift_signals import phrases
 
 __all__ = ["Crowds"]
@@ -18,45 +17,60 @@ PURE = 0.9  # of the comments with a phrase come from new accounts
 
 @dataclass(frozen=True)
 class Crowds:
-    """What a reference knows: its accounts, phrases, rows, and the largest share of crowds in its windows."""
+    """What a reference knows: its accounts and phrases, from so many ``rows``; made by :meth:`fit`.
+
+    ``usual`` says of each comment of the reference whether it would have been one of a crowd to the other windows: the
+    column to compare with. As accounts come and go, fit anew on a later reference.
+    """
 
     accounts: frozenset[object]
-    phrases: Mapping[str, int]
+    phrases: Counter[str]
     rows: int
-    usual: float
+    usual: pd.Series
 
     @classmethod
-    def fit(
-        cls, reference: pd.DataFrame, window: pd.Series, *, text: str = "text", author: str = "author_id"
-    ) -> "Crowds":
-        """Learn from reference comments; ``window`` numbers the window of each, so that each is tried on the others.
+    def fit(cls, reference: pd.DataFrame, *, window: int = 7, time: str = "created_at") -> "Crowds":
+        """Learn from comments with ``text``, ``time`` and ``author_id``, by windows of ``window`` days from the last.
 
-        Without a column ``author`` every comment counts as one of a new account.
+        Without a column ``author_id`` every comment counts as one of a new account.
+
+        Raises ``MetricsError`` without ``text`` or ``time``, or with a single window: there would be nothing to try on.
         """
-        shares = [
-            cls._of(reference[window != one], text, author, np.nan).find(reference[window == one], text, author).mean()
-            for one in window.unique()
-        ]
-        return cls._of(reference, text, author, max(shares, default=np.nan))
+        for name in ("text", time):
+            if name not in reference:
+                raise MetricsError(f"there is no column {name!r}, only {', '.join(map(str, reference.columns))}")
+        age = (reference[time].max().floor("D") - reference[time].dt.floor("D")).dt.days // window
+        if age.nunique() < 2:
+            raise MetricsError(f"the reference holds {age.nunique()} windows of {window} days; accepted: at least 2")
+        said = reference["text"].map(phrases)
+        of_window = {one: _counted(said[age == one]) for one in age.unique()}
+        total = sum(of_window.values(), Counter())
+        found = []
+        for one, own in of_window.items():
+            others = reference[age != one]
+            found.append(cls(_accounts(others), total - own, len(others), age).find(reference[age == one]))
+        return cls(_accounts(reference), total, len(reference), pd.concat(found).reindex(reference.index))
 
-    @classmethod
-    def _of(cls, comments: pd.DataFrame, text: str, author: str, usual: float) -> "Crowds":
-        accounts = frozenset(comments[author]) if author in comments else frozenset()
-        return cls(accounts, Counter(p for t in comments[text] for p in phrases(t)), len(comments), usual)
-
-    def find(self, current: pd.DataFrame, text: str = "text", author: str = "author_id") -> pd.Series:
-        """Return which comments of a window belong to a crowd."""
+    def find(self, current: pd.DataFrame) -> pd.Series:
+        """Return which comments of a window belong to a crowd (boolean)."""
         new, much = pd.Series(True, current.index), pd.Series(False, current.index)
-        if author in current:
-            new = ~current[author].isin(self.accounts)
-            much = new & (current.groupby(author)[author].transform("size") >= MUCH)
-        found = current[text].map(phrases)
-        of_all = Counter(phrase for some in found for phrase in some)
-        of_new = Counter(phrase for some in found[new] for phrase in some)
-        expected = len(current) / max(1, self.rows)
+        if "author_id" in current:
+            new = ~current["author_id"].isin(self.accounts)
+            much = new & (current.groupby("author_id")["author_id"].transform("size") >= MUCH)
+        said = current["text"].map(phrases)
+        of_all, of_new = _counted(said), _counted(said[new])
+        expected = len(current) / self.rows
         burst = {
             phrase
             for phrase, count in of_all.items()
-            if count >= max(MUCH, OFTENER * expected * self.phrases.get(phrase, 0)) and of_new[phrase] >= PURE * count
+            if count >= max(MUCH, OFTENER * expected * self.phrases[phrase]) and of_new[phrase] >= PURE * count
         }
-        return much | (new & found.map(lambda some: not burst.isdisjoint(some)))
+        return much | (new & ~said.map(burst.isdisjoint).astype(bool))
+
+
+def _accounts(comments: pd.DataFrame) -> frozenset[object]:
+    return frozenset(comments["author_id"]) if "author_id" in comments else frozenset()
+
+
+def _counted(said: pd.Series) -> Counter[str]:
+    return Counter(phrase for some in said for phrase in some)

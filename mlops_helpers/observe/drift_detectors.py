@@ -64,6 +64,11 @@ class _Column:
     reference: Array
     limit: float  # of the distance times n m / (n + m)
 
+    def share(self, category: str) -> float:
+        """Return the share of a category in the reference; 0 if it had none."""
+        at = self.bins.categories.index(category) if category in self.bins.categories else None
+        return 0.0 if at is None else float(self.reference[at] / self.reference.sum())
+
 
 @dataclass(frozen=True)
 class Detector:

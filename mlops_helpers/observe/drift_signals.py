@@ -26,8 +26,9 @@ INPUTS = {
 CROWD = {
     "shared": "of the other comments of that day, per cent that share its most common phrase of three words",
     "by_author": "of the other comments of that day, per cent that its author wrote",
+    "crowd": "whether new accounts act together in it (from drift_crowd.Crowds, which knows the reference)",
 }
-"""What only shows between the comments of one day: who repeats whom, and who writes much.
+"""What only shows between comments: who repeats whom, and who writes much.
 
 In whole per cent, lest a busy day look like a crowd."""
 
@@ -68,7 +69,7 @@ def signals(
     time: str = "created_at",
     author: str = "author_id",
 ) -> pd.DataFrame:
-    """Return the columns of ``INPUTS`` and ``CROWD`` and the time, one row per comment with the same index.
+    """Return the columns of ``INPUTS`` and ``CROWD`` (but ``crowd``) and the time, one row per comment, same index.
 
     ``known`` is a set of lower-case words; ``text``, ``time`` (UTC) and ``author`` name columns of ``comments``. A text
     that is missing gives missing values, never zeros. Without a column ``author``, ``by_author`` is left out.

@@ -3,8 +3,8 @@
 The rules, in their order:
 
 1. Too few comments: ``unknown``. No column beyond its limit: ``nothing``.
-2. New accounts act together, and without them the window is quiet: ``spam campaign``, unless moderators call most of
-   their comments ham.
+2. There is more of a crowd than usual (new accounts that act together), and without it the window is quiet: ``spam
+   campaign``, unless moderators call most of its comments ham.
 3. What readers write has not changed, but scores, verdicts or mistakes have. Do scores still rank spam above ham, by
    the labels that have arrived? If so, ``threshold failure``: the threshold, or the scale of the scores, does not fit.
    If not, or if it cannot be said and most scores changed, ``broken feature``: something between comment and score.
@@ -20,7 +20,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlops_helpers.errors import MetricsError
-from mlops_helpers.observe.drift_crowd import Crowds
 from mlops_helpers.observe.drift_detectors import Check, Detector
 from mlops_helpers.observe.drift_ranking import Ranking
 from mlops_helpers.observe.drift_signals import CROWD, JUDGED
@@ -38,7 +37,6 @@ NEXT = {
 """The kinds of verdict, and what to do next."""
 
 MOST = 0.5  # share of the values that must have changed for "most"
-EXCESS = 3.0  # times the usual share that makes a crowd
 TRACES = "traces"  # the input whose move is damage, however few comments have it
 _FEWEST_LABELS = 20  # of each class, to say anything about the ranking
 _RANK_SIGMAS = 2.33  # one ranking in a hundred that is as good as the reference's is said to have fallen
@@ -67,24 +65,19 @@ class Verdict:
 class Diagnosis:
     """A detector and what else of the reference tells one cause from another; made by :meth:`fit`.
 
-    Frames need the columns that the detector monitors, ``time``, and for crowds ``text`` and ``author_id``. Monitored
-    columns that are neither in ``JUDGED`` nor in ``CROWD`` are inputs.
+    Frames need the columns that the detector monitors, and ``time``. Monitored columns that are neither in ``JUDGED``
+    nor in ``CROWD`` are inputs. Without the column ``crowd`` there is no rule 2.
     """
 
     detector: Detector
-    crowds: Crowds | None
     spam_scores: NDArray[np.float64]
     ham_scores: NDArray[np.float64]
     time: str
 
     @classmethod
     def fit(cls, reference: pd.DataFrame, detector: Detector, *, time: str = "created_at") -> "Diagnosis":
-        """Learn from the reference that the detector was fitted on; without ``text`` there is no rule 2."""
-        crowds = None
-        if "text" in reference:
-            age = (reference[time].max().floor("D") - reference[time].dt.floor("D")) / pd.Timedelta("1D")
-            crowds = Crowds.fit(reference, age // detector.window)
-        return cls(detector, crowds, *_by_label(reference), time)
+        """Learn from the reference that the detector was fitted on."""
+        return cls(detector, *_by_label(reference), time)
 
     def judge(self, current: pd.DataFrame) -> Verdict:
         """Judge one window of comments with the labels that have arrived.
@@ -103,21 +96,20 @@ class Diagnosis:
         rows: list[tuple[object, ...]] = [("largest distance over its limit", check.table["ratio"].iloc[0], 1.0, moved)]
         since, rest = self._since(current, check), check
         self._mistakes(current, check, rows)
-        if self.crowds is not None and "text" in current:
-            crowd = self.crowds.find(current)
-            together = crowd.mean() > EXCESS * self.crowds.usual and crowd.sum() >= _FEWEST_LABELS
-            says = "new accounts act together" if together else "no crowd"
-            rows.append(("share of comments by a crowd", crowd.mean(), self.crowds.usual, says))
-            if together:
-                rest = self.detector.check(current[~crowd])
-                ratio = rest.table["ratio"].max()
-                says = {"quiet": "the crowd explains it", "alarm": "there is more"}.get(rest.state, rest.reason)
-                rows.append(("the same without the crowd", ratio, 1.0, says))
-                known = current.loc[crowd, "label"].dropna() if "label" in current else pd.Series(dtype=object)
-                spam = (known == "spam").mean() if len(known) else np.nan
-                rows.append(("share of spam in the crowd's labels", spam, MOST, f"{len(known)} labels"))
-                if rest.state != "alarm":
-                    return Verdict("benign shift" if spam < MOST else "spam campaign", _table(rows), check, since)
+        if "crowd" in check.moved:
+            crowd = current["crowd"].astype(bool)
+            rest = self.detector.check(current[~crowd])
+            usual = self.detector.columns["crowd"]
+            rows.append(
+                ("share of comments by a crowd", crowd.mean(), usual.share("True"), "new accounts act together")
+            )
+            says = {"quiet": "the crowd explains it", "alarm": "there is more"}.get(rest.state, rest.reason)
+            rows.append(("largest ratio without the crowd", rest.table["ratio"].max(), 1.0, says))
+            known = current.loc[crowd, "label"].dropna() if "label" in current else pd.Series(dtype=object)
+            spam = (known == "spam").mean() if len(known) else np.nan
+            rows.append(("share of spam in the crowd's labels", spam, MOST, f"{len(known)} labels"))
+            if rest.state != "alarm":
+                return Verdict("benign shift" if spam < MOST else "spam campaign", _table(rows), check, since)
         kind = self._of_readers_or_filter(current, rest, rows)
         return Verdict(kind, _table(rows), check, since)
 
@@ -133,7 +125,7 @@ class Diagnosis:
                 rows.append(("signs that no reader types", wide[TRACES], 0.0, "text was damaged on its way"))
             return "broken feature" if wide.max() >= MOST or TRACES in moved else "benign shift"
         if not moved & set(JUDGED):
-            rows.append(("inputs, scores and verdicts", np.nan, np.nan, "unmoved: readers repeat each other more"))
+            rows.append(("inputs, scores and verdicts", np.nan, np.nan, "unmoved: comments repeat each other more"))
             return "benign shift"
         rows.append(("inputs", np.nan, np.nan, "what readers write has not changed"))
         if ranking == "fell":
@@ -152,11 +144,10 @@ class Diagnosis:
     def _mistakes(self, current: pd.DataFrame, check: Check, rows: list[tuple[object, ...]]) -> None:
         column = self.detector.columns.get("outcome")
         if column is not None and np.isfinite(check.table.loc["outcome", "ratio"]):
-            before = dict(zip(column.bins.names, column.reference / column.reference.sum(), strict=False))
             for name in ("ham blocked", "spam missed"):
                 found = (current["outcome"].dropna() == name).mean()
                 says = "mistakes moved" if "outcome" in check.moved else "within what chance does"
-                rows.append((f"{name}, share of the labels", found, before.get(name, 0.0), says))
+                rows.append((f"{name}, share of the labels", found, column.share(name), says))
 
     def _ranking(self, current: pd.DataFrame, rows: list[tuple[object, ...]]) -> str:
         """Say whether scores rank spam above ham as they did: ``held``, ``fell`` or ``unknown``."""

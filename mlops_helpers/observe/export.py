@@ -38,7 +38,7 @@ def write(
         name = objective.name
         texts[f"rules/{name}.yml"] = prometheus_rules([objective], own, runbook_url=runbook_url)
         tests = promtool_tests(objective, own, rule_file=f"../rules/{name}.yml", runbook_url=runbook_url)
-        texts |= {f"tests/{name}-{step}.yml": text for step, text in tests.items()}
+        texts |= {f"tests/{name}-{which}.yml": text for which, text in tests.items()}
     known, rules_of = [objective for objective, _ in pairs], {objective.name: own for objective, own in pairs}
     texts["openslo.yml"] = to_openslo(known, rules_of)
     texts = {name: f"# {_MARK}\n{text}" for name, text in texts.items()}

@@ -136,7 +136,7 @@ def _promise(objective: Objective, rules: Sequence[BurnRule]) -> list[_Panel]:
     asked = _panel(
         "timeseries",
         "Events a second",
-        f"What is counted: {objective.indicator.total}"
+        f"How much happens, and how much of it is bad. Counted is {objective.indicator.total}"
         + (
             f"; a time slice with fewer than {objective.indicator.minimum:g} a second is bad."
             if len(events) == 1

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import groupby
-from math import ceil, floor, gcd, log2
+from math import floor, gcd, log2
 from typing import Any
 
 from mlops_helpers.errors import ObjectiveError
@@ -36,7 +36,9 @@ def promtool_tests(
     rule_file: str = "rules.yml",
     runbook_url: str = RUNBOOK,
 ) -> dict[str, str]:
-    """Return test files (YAML) for ``promtool test rules``, each under the time between its evaluations (``5m``).
+    """Return test files (YAML) for ``promtool test rules``, by name.
+
+    Those of burn-rate rules are named after the time between their evaluations (``5m``), the other is ``telemetry``.
 
     ``rule_file`` is where the test files find the objective's rules, as
     :func:`~mlops_helpers.observe.export_rules.prometheus_rules` writes them with the same ``runbook_url``.
@@ -51,16 +53,14 @@ def promtool_tests(
         into = tests.setdefault(outage.step, [])
         into.append(_test(f"{rule}: {', '.join(moments)}", known, outage, moments.values()))
         if rule.minimum_bad > 1 and not objective.slices:
-            few = replace(
-                outage,
-                events=0.5 * rule.minimum_bad / outage.most(rule.long, moments["above"]) * rule.short / rule.long,
-            )
+            bad = outage.most(rule.long, moments["above"]) * rule.long / outage.step  # with one event in each step
+            few = replace(outage, events=0.5 * rule.minimum_bad / bad)
             into.append(_test(f"{rule}: above, but of few events", known, few, [moments["above"]]))
-    step = min(tests)
-    tests[step] += _telemetry_tests(objective, own, known, step)
+    files = {words(step): (step, of_step) for step, of_step in sorted(tests.items())}
+    files["telemetry"] = (shortest(own), list(_telemetry_tests(objective, own, known)))
     return {
-        words(step): dump({"rule_files": [rule_file], "evaluation_interval": duration(step), "tests": own_tests})
-        for step, own_tests in sorted(tests.items())
+        name: dump({"rule_files": [rule_file], "evaluation_interval": duration(step), "tests": of_file})
+        for name, (step, of_file) in files.items()
     }
 
 
@@ -81,24 +81,23 @@ def _test(name: str, known: Sequence[Mapping[str, Any]], outage: Outage, moments
 
 
 def _telemetry_tests(
-    objective: Objective, rules: tuple[BurnRule, ...], known: Sequence[Mapping[str, Any]], step: float
+    objective: Objective, rules: tuple[BurnRule, ...], known: Sequence[Mapping[str, Any]]
 ) -> Iterator[_Test]:
-    """Yield tests without an outage: steady, no events, no telemetry, telemetry of one part, telemetry that ends."""
-    base = shortest(rules)
-    late = ceil(4 * base / step)
+    """Yield tests without an outage: steady, no events, no telemetry, telemetry of the total alone, or that ends."""
+    step, late = shortest(rules), 4
     good = Outage(objective, rules, step, EVENTS, (0.0,) * late)
     steady = _test("steady: nothing fires", known, good, [late])
+    counts = objective.indicator.minimum is None
     yield steady
-    if objective.indicator.minimum is None:
-        idle = _test("no events: nothing fires", known, replace(good, events=0.0), [late])
-        yield idle
+    if counts:
+        yield _test("no events: nothing fires", known, replace(good, events=0.0), [late])
     missing = _looks(known, late * step, missing=True)
     yield {**steady, "name": "no telemetry: that is said", "input_series": [], "alert_rule_test": missing}
     alone = example(objective.indicator.total)
-    if objective.indicator.minimum is None and not _tells(objective, alone):
-        counted = [{"series": str(alone), "values": steady["input_series"][0]["values"]}]
-        unknown = {"input_series": counted, "alert_rule_test": missing}
-        yield {**steady, "name": "nothing tells good from bad: that is said", **unknown}
+    if counts and not _tells(objective, alone):
+        series = [{"series": str(alone), "values": steady["input_series"][0]["values"]}]
+        untold = {"input_series": series, "alert_rule_test": missing}
+        yield {**steady, "name": "nothing tells good from bad: that is said", **untold}
     ended = _looks(known, 2 * late * step, missing=True)
     yield {**steady, "name": "telemetry ends: that is said", "alert_rule_test": ended}
 
@@ -116,21 +115,11 @@ def _looks(
     known: Sequence[Mapping[str, Any]], seconds: float, burning: Collection[str] = (), *, missing: bool = False
 ) -> list[dict[str, Any]]:
     """Return what fires after so many ``seconds``: budget alerts of the severities ``burning``, and the other one."""
-    return [
-        {
-            "eval_time": words(seconds),
-            "alertname": name,
-            "exp_alerts": [
-                {"exp_labels": alert["labels"], "exp_annotations": alert["annotations"]}
-                for alert in known
-                if alert["alert"] == name and alert["labels"]["severity"] in severities
-            ],
-        }
-        for name, severities in (
-            ("ErrorBudgetBurn", burning),
-            ("SliTelemetryMissing", ("page", "ticket")[: 2 * missing]),
-        )
-    ]
+    expected: dict[str, list[dict[str, Any]]] = {"ErrorBudgetBurn": [], "SliTelemetryMissing": []}
+    for alert in known:
+        if missing if alert["alert"] == "SliTelemetryMissing" else alert["labels"]["severity"] in burning:
+            expected[alert["alert"]].append({"exp_labels": alert["labels"], "exp_annotations": alert["annotations"]})
+    return [{"eval_time": words(seconds), "alertname": name, "exp_alerts": firing} for name, firing in expected.items()]
 
 
 def _spacing(outage: Outage) -> float:

@@ -18,12 +18,13 @@ import threading
 from pathlib import Path
 from typing import IO
 
-__all__: list[str] = []
+__all__ = ["main"]
 
 _LINE_BYTES = 10_000
 
 
-def _main(output: str, most: str, patience: str, *command: str) -> int:
+def main(output: str, most: str, patience: str, *command: str) -> int:
+    """Run the command until it ends; return its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):  # the guard ends when its program has, not before
         signal.signal(number, lambda *_: None)
     with subprocess.Popen(
@@ -69,7 +70,7 @@ def _keep(lines: IO[bytes], output: Path, most: int) -> None:
 
 if __name__ == "__main__":
     try:
-        sys.exit(_main(*sys.argv[1:]))
+        sys.exit(main(*sys.argv[1:]))
     except OSError as error:
         Path(sys.argv[1]).write_text(f"{error}\n", encoding="utf-8")
         sys.exit(127)

@@ -1,8 +1,9 @@
 """Objectives and burn-rate rules as OpenSLO v1, the vendor-neutral form, and back.
 
-What OpenSLO has no field for is an annotation, which others ignore: ``indicator-kind`` on the indicator,
-``budget-spent`` and ``minimum-bad`` on the alert's condition. The long window is ``lookbackWindow``, the short one
-``alertAfter``: both say that an outage has to go on, though for OpenSLO that is "above the threshold all the time".
+The long window of a rule is ``lookbackWindow``, the short one ``alertAfter``: both say that an outage has to go on,
+though for OpenSLO that is "above the threshold all the time". What has no field is an annotation, which others ignore:
+``indicator-kind`` on the indicator; on an alert's condition ``budget-spent``, ``minimum-bad`` and, when it is not of
+whole minutes, ``short-window-seconds``.
 """
 
 import re
@@ -44,9 +45,9 @@ _MOST_DESCRIPTION = 1050
 def to_openslo(objectives: Iterable[Objective], rules: Rules = WORKBOOK) -> str:
     """Return an OpenSLO v1 file (YAML): services, objectives with their alert policies, and whom to tell.
 
-    Raises ``ObjectiveError`` for what OpenSLO cannot say: durations that are not of whole minutes (as with a
-    ``time_lapse``), services that are no DNS label, other labels than it accepts, long descriptions; and as
-    :func:`~mlops_helpers.observe.promql.exportable` does.
+    Raises ``ObjectiveError`` for what OpenSLO cannot say: periods, slices and long windows that are not of whole
+    minutes (as with a ``time_lapse``), services that are no DNS label, labels that it does not accept, descriptions
+    that are too long. And as :func:`~mlops_helpers.observe.promql.exportable` does.
     """
     pairs = exportable(objectives, rules)
     services = dict.fromkeys(objective.service for objective, _ in pairs)
@@ -107,12 +108,16 @@ def _policy(rule: BurnRule) -> AlertPolicy:
     annotations = {"budget-spent": _digits(rule.spent)}
     if rule.minimum_bad != 1:
         annotations["minimum-bad"] = _digits(rule.minimum_bad)
+    short = rule.short
+    if short % 60:
+        annotations["short-window-seconds"] = _digits(short)
+        short = max(60, 60 * round(short / 60))  # for others
     condition = BurnRateCondition(
         kind="burnrate",
         op="gt",
         threshold=rule.burn_rate,
         lookback_window=_shorthand(rule.long),
-        alert_after=_shorthand(rule.short),
+        alert_after=_shorthand(short),
     )
     name = f"{rule.severity}-{words(rule.long)}-{words(rule.short)}"
     spec = AlertPolicySpec(

@@ -185,14 +185,14 @@ def _rule(policy: AlertPolicy | str, objective: Objective, index: _Index) -> Bur
     if burn.op not in (None, "gt", "gte"):
         raise ObjectiveError(f"an alert for a burn rate {burn.op} {burn.threshold}; accepted: gt")
     long = _seconds(burn.lookback_window)
-    short = _seconds(burn.alert_after) if burn.alert_after else 0.0
     annotations = metadata.annotations if metadata else {}
+    after = _seconds(burn.alert_after) if burn.alert_after else 0.0
     exact = Decimal(repr(burn.threshold)) * Decimal(repr(long)) / Decimal(repr(objective.period))
     rule = BurnRule(
         alert.severity,
         _annotated(annotations, "budget-spent", float(exact)),
         long,
-        short or long / 12,
+        _annotated(annotations, "short-window-seconds", after or long / 12),
         objective.period,
         _annotated(annotations, "minimum-bad", 1.0),
     )

@@ -106,7 +106,7 @@ def outage_for(objective: Objective, rules: Sequence[BurnRule], rule: BurnRule) 
                 break
     if best is None:
         raise ObjectiveError(
-            f"no outage was found in which {rule} of {objective.name} fires. Next: longer windows or a smaller minimum_bad"
+            f"no outage was found in which {rule} of {objective.name} fires. Next: longer windows, smaller minimum_bad"
         )
     return best
 
@@ -130,7 +130,7 @@ def _candidates(objective: Objective, rules: tuple[BurnRule, ...], rule: BurnRul
             outage = [level] * (ceil(length) + 1)
         for more in (0.3, 1.0):
             outage = outage + [worst] * ceil(more * limit * length / worst)
-            for quiet in (ceil(length * times) for times in (1, 2, 4, 8)):
+            for quiet in (ceil(length * times) for times in (1, 2, 3, 4, 8)):
                 end = quiet + len(outage)
                 shares = (*[0.0] * quiet, *outage, *[0.0] * (ceil(lull / step) + 2))
                 yield Outage(objective, rules, step, events, shares), quiet, end

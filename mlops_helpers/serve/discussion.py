@@ -45,6 +45,8 @@ class Discussion:
         self._accepted = Counter(
             "blog_comments", "New comments, by the state in their answer.", ["state"], registry=registry
         )
+        for state in ("pending", "published", "held"):  # a series that begins with its first event hides that event
+            self._accepted.labels(state)
         self.routes = [
             Route("/", self.home),
             Route("/posts/{id}", self.show),

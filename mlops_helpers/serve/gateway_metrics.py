@@ -36,11 +36,11 @@ class GatewayMetrics(Collector):
             metric = Counter(name, text, labels, registry=registry)
             children: dict[tuple[str, ...], Counter] = {}
 
-            def count(*values: str) -> None:
+            def count(*values: str, by: float = 1) -> None:
                 child = children.get(values)
                 if child is None:  # finding a child by its labels costs more than counting
                     child = children[values] = metric.labels(*values) if values else metric
-                child.inc()
+                child.inc(by)
 
             return count
 
@@ -65,6 +65,7 @@ class GatewayMetrics(Collector):
         self.requests(version, str(status))
         observe = self._observe.get(version)
         if observe is None:
+            self.requests(version, "503", by=0)  # a series that begins with its first event hides that event
             observe = self._observe[version] = self._seconds.labels(version).observe
         observe(seconds)
 

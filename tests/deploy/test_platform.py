@@ -105,6 +105,17 @@ def test_no_service_exposes_a_series_for_the_birth_of_every_counter(platform):
             assert b"_created" not in page.read()
 
 
+def test_what_has_not_happened_yet_is_counted_as_0(platform):
+    def page(address):
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=20) as answer:
+            return answer.read().decode()
+
+    for state in ("pending", "published", "held"):
+        assert f'blog_comments_total{{state="{state}"}} ' in page(platform.blog)
+    call("POST", platform.gateway, "/v1/classify", {"id": "c-0", "text": "hello"})
+    assert 'gateway_requests_total{code="503",version="v1"} 0.0' in page(platform.gateway)
+
+
 def test_a_killed_filter_is_replaced_while_comments_arrive(platform, traffic, until):
     before = {one.name: one for one in platform.status()}["filter-v1-0"]
     until(lambda: len(traffic) > 5)

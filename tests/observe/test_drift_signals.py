@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from mlops_helpers.errors import MetricsError
-from mlops_helpers.observe.drift_signals import CROWD, INPUTS, JUDGED, judgements, known_words, phrases, signals
+from mlops_helpers.observe.drift_signals import INPUTS, JUDGED, judgements, known_words, phrases, signals
 
 
 def frame(*texts: object, authors: str = "", hours: int = 1) -> pd.DataFrame:
@@ -19,7 +19,7 @@ def test_the_inputs_of_a_comment() -> None:
     assert found["unknown"] == pytest.approx(3 / 5)
     assert found["capitals"] == pytest.approx(4 / 18)
     assert found["marks"] == pytest.approx(5 / 25)
-    assert set(found.index) == {*INPUTS, *CROWD, "created_at"}
+    assert set(found.index) == {*INPUTS, "shared", "by_author", "created_at"}
 
 
 def test_no_words_have_no_shares_and_no_text_has_nothing() -> None:

@@ -409,7 +409,9 @@ def test_the_embedded_monitor_pages_by_objectives(target, tmp_path):
     services = f"--target=one=127.0.0.1:{target.server_port}"
     slo = (f"--slo={tmp_path / 'slo.yaml'}", "--time-lapse=600", "--interval=0.1")
     with command("up", "--engine=embedded", services, *slo) as process:
-        assert next(line for line in process.stdout if "PAGE ErrorBudgetBurn is firing: " in line and "answered" in line)
+        assert next(
+            line for line in process.stdout if "PAGE ErrorBudgetBurn is firing: " in line and "answered" in line
+        )
         assert next(line for line in process.stdout if "answered, page 6x over 36s and 3s: firing" in line)
 
 
