@@ -81,7 +81,7 @@ def _watch(addresses: list[str]) -> dict[str, float]:
     watched = []
     for name, bad in (("errors", 'code="500"'), ("some", 'handler=~"/1.*"'), ("one", 'handler="/7"')):
         counter = Indicator.of_counters("availability", "requests_total", bad=f"requests_total{{{bad}}}")
-        watched.append(in_time_lapse(Objective(name, 0.9, counter), WORKBOOK, 60))
+        watched.append(in_time_lapse(Objective(name, 0.95, counter), WORKBOOK, 60))
     alerts = Alerts(store, watched)
     with Scraper(store, {"service": addresses}, interval=1.0) as scraper:
         scraper.wait_for(8, within=30)

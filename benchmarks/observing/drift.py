@@ -10,7 +10,6 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -21,6 +20,7 @@ from benchmarks.harness import Figure
 from mlops_helpers.model.simulate import FAMILIES, SHIFTS, Campaign, Shift, simulate
 from mlops_helpers.model.training import train
 from mlops_helpers.observe.drift_classifier import tell_apart
+from mlops_helpers.observe.drift_crowd import Crowds
 from mlops_helpers.observe.drift_detectors import Detector
 from mlops_helpers.observe.drift_signals import CROWD, DELAYED, INPUTS, JUDGED, judgements, known_words, signals
 from mlops_helpers.observe.drift_verdicts import Diagnosis
@@ -146,13 +146,16 @@ def measure(quiet_seeds: Iterable[int], eventful_seeds: Iterable[int]) -> Seen:
     for seed in quiet_seeds:
         spam_filter.scored.clear()
         observed = spam_filter.observed(_lived(seed, REFERENCE + QUIET))
-        _quiet_time(_arrived(observed[observed["created_at"] < first], first), observed, first, seen)
+        reference = _arrived(observed[observed["created_at"] < first], first)
+        _quiet_time(reference, observed, first, seen)
     for number, seed in enumerate(eventful_seeds):
         spam_filter.scored.clear()
         quiet = _lived(seed, REFERENCE + 1)
         observed = spam_filter.observed(quiet)
         after = observed["created_at"] >= first
         reference = _arrived(observed[~after], first)
+        crowds = Crowds.fit(reference)
+        reference["crowd"] = crowds.usual
         settings = {"delayed": DELAYED, "weeks_per_false_alarm": BUDGETS[1]}
         daily = Detector.fit(reference, COLUMNS, window=1, **settings)  # type: ignore[arg-type]
         diagnosis = Diagnosis.fit(reference, Detector.fit(reference, COLUMNS, **settings))  # type: ignore[arg-type]
@@ -161,10 +164,11 @@ def measure(quiet_seeds: Iterable[int], eventful_seeds: Iterable[int]) -> Seen:
             event = event_of(number)
             lived = _lived(seed, REFERENCE + 1, event) if event.campaigns or event.shifts else quiet
             week = spam_filter.observed(lived[lived["created_at"] >= first], event)
-            verdict = diagnosis.judge(_arrived(week, first + WEEK))
+            ((_, whole),) = _windows(week, first, WEEK, 1, crowds)
+            verdict = diagnosis.judge(whole)
             seen.weekly.setdefault(name, []).append(verdict.check.state == "alarm")
             seen.verdicts.setdefault(name, []).append(verdict.kind)
-            alarms = (day for day, part in _windows(week, first, DAY, 7) if daily.check(part).state == "alarm")
+            alarms = (day for day, part in _windows(week, first, DAY, 7, crowds) if daily.check(part).state == "alarm")
             seen.delays.setdefault(name, []).append(next(alarms, 7) + 1)
             if name in EXPLAINED:
                 seen.domains.setdefault(name, []).append(_domain(reference, week))
@@ -182,17 +186,22 @@ def _arrived(observed: pd.DataFrame, now: pd.Timestamp) -> pd.DataFrame:
 
 
 def _windows(
-    observed: pd.DataFrame, first: pd.Timestamp, length: pd.Timedelta, count: int
+    observed: pd.DataFrame, first: pd.Timestamp, length: pd.Timedelta, count: int, crowds: Crowds
 ) -> Iterator[tuple[int, pd.DataFrame]]:
-    for number, (begin, end) in enumerate(pairwise(first + length * step for step in range(count + 1))):
-        when = observed["created_at"]
-        yield number, _arrived(observed[(when >= begin) & (when < end)], end)
+    """Yield windows as they were on record at their ends; crowds are looked for in the last seven days."""
+    when = observed["created_at"]
+    for number in range(count):
+        end = first + length * (number + 1)
+        lately = observed[(when >= max(first, end - WEEK)) & (when < end)]
+        crowd = crowds.find(lately)
+        yield number, _arrived(lately.assign(crowd=crowd)[lately["created_at"] >= end - length], end)
 
 
 def _quiet_time(reference: pd.DataFrame, observed: pd.DataFrame, first: pd.Timestamp, seen: Seen) -> None:
-    parts = {7: _windows(observed, first, WEEK, QUIET), 1: _windows(observed, first, DAY, 7 * QUIET)}
-    for window, numbered in parts.items():
-        windows = [part for _, part in numbered]
+    crowds = Crowds.fit(reference)
+    reference = reference.assign(crowd=crowds.usual)
+    for window, length, count in ((7, WEEK, QUIET), (1, DAY, 7 * QUIET)):
+        windows = [part for _, part in _windows(observed, first, length, count, crowds)]
         for distance, budget in (("jensen_shannon", BUDGETS[0]), ("jensen_shannon", BUDGETS[1]), ("psi", BUDGETS[1])):
             settings = {"delayed": DELAYED, "weeks_per_false_alarm": budget, "distance": distance}
             detector = Detector.fit(reference, COLUMNS, window=window, **settings)  # type: ignore[arg-type]

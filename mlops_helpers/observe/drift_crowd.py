@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mlops_helpers.errors import MetricsError
-from mlops_helpers.observe.drift_signals import phrases
+from mlops_helpers.observe.drift_signals import phrases, times
 
 __all__ = ["Crowds"]
 
@@ -36,10 +36,10 @@ class Crowds:
 
         Raises ``MetricsError`` without ``text`` or ``time``, or with a single window: there would be nothing to try on.
         """
-        for name in ("text", time):
-            if name not in reference:
-                raise MetricsError(f"there is no column {name!r}, only {', '.join(map(str, reference.columns))}")
-        age = (reference[time].max().floor("D") - reference[time].dt.floor("D")).dt.days // window
+        when = times(reference, time)
+        if "text" not in reference:
+            raise MetricsError(f"there is no column 'text', only {', '.join(map(str, reference.columns))}")
+        age = (when.max().floor("D") - when.dt.floor("D")).dt.days // window
         if age.nunique() < 2:
             raise MetricsError(f"the reference holds {age.nunique()} windows of {window} days; accepted: at least 2")
         said = reference["text"].map(phrases)

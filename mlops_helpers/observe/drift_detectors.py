@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from mlops_helpers.errors import MetricsError, ParameterError
 from mlops_helpers.observe.drift_distances import COUNTED, Bins
+from mlops_helpers.observe.drift_signals import times
 
 __all__ = ["FEWEST", "Check", "Detector"]
 
@@ -187,7 +188,7 @@ def _windows(
     reference: pd.DataFrame, time: str, window: int, resamples: int, seed: int
 ) -> tuple[pd.DataFrame, NDArray[np.int64], Array, Array]:
     """Return rows of whole windows, the block of each, and windows (made up, and real) as rows of ones over blocks."""
-    when = reference[time]
+    when = times(reference, time)
     if when.isna().any() or when.empty:
         raise MetricsError(
             f"{int(when.isna().sum())} of {len(when)} rows of the reference have no time; accepted: none"

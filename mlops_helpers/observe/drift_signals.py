@@ -10,7 +10,7 @@ import pandas as pd
 
 from mlops_helpers.errors import MetricsError
 
-__all__ = ["CROWD", "DELAYED", "INPUTS", "JUDGED", "judgements", "known_words", "phrases", "signals"]
+__all__ = ["CROWD", "DELAYED", "INPUTS", "JUDGED", "judgements", "known_words", "phrases", "signals", "times"]
 
 INPUTS = {
     "words": "number of words",
@@ -74,14 +74,13 @@ def signals(
     ``known`` is a set of lower-case words; ``text``, ``time`` (UTC) and ``author`` name columns of ``comments``. A text
     that is missing gives missing values, never zeros. Without a column ``author``, ``by_author`` is left out.
 
-    Raises ``MetricsError`` when there is no column ``text`` or ``time``.
+    Raises ``MetricsError`` when there is no column ``text`` or ``time``, or when ``time`` holds no timestamps.
     """
-    for name in (text, time):
-        if name not in comments:
-            raise MetricsError(f"comments have no column {name!r}, only {', '.join(comments.columns)}")
+    when = times(comments, time)
+    if text not in comments:
+        raise MetricsError(f"there is no column {text!r}, only {', '.join(map(str, comments.columns))}")
     rows = [_of_text(value, known) if isinstance(value, str) else {} for value in comments[text]]
     found = pd.DataFrame(rows, index=comments.index, columns=list(INPUTS)[:-1])
-    when = comments[time]
     found["part_of_day"] = (when.dt.hour // 6).map(dict(enumerate(_PARTS)))
     day = when.dt.floor("D")
     others = day.map(day.value_counts()) - 1
@@ -118,6 +117,21 @@ def phrases(text: object) -> set[str]:
     return {" ".join(words[at : at + _PHRASE]) for at in range(max(1, len(words) - _PHRASE + 1))} - {""}
 
 
+def times(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Return a column of timestamps.
+
+    Raises ``MetricsError`` when it is missing or holds something else.
+    """
+    if name not in frame:
+        raise MetricsError(f"there is no column {name!r}, only {', '.join(map(str, frame.columns))}")
+    if not isinstance(frame[name].dtype, pd.DatetimeTZDtype):
+        raise MetricsError(
+            f"column {name!r} is of type {frame[name].dtype}; accepted: timestamps with a time zone. "
+            "Next: pd.to_datetime(column, utc=True)"
+        )
+    return frame[name]
+
+
 def _of_text(text: str, known: Container[str]) -> dict[str, object]:
     words = _WORD.findall(text.lower())
     letters = sum(map(str.isalpha, text))
@@ -147,5 +161,5 @@ def _shared(texts: pd.Series, day: pd.Series) -> pd.Series:
     shared = pd.Series(np.nan, texts.index)
     for _, of_day in texts.map(phrases).groupby(day):
         counts = Counter(phrase for some in of_day for phrase in some)
-        shared[of_day.index] = [max((counts[phrase] - 1.0 for phrase in some), default=np.nan) for some in of_day]
-    return shared
+        shared[of_day.index] = [max((counts[phrase] - 1.0 for phrase in some), default=0.0) for some in of_day]
+    return shared.where(texts.notna())

@@ -19,10 +19,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.drift_detectors import Check, Detector
 from mlops_helpers.observe.drift_ranking import Ranking
-from mlops_helpers.observe.drift_signals import CROWD, JUDGED
+from mlops_helpers.observe.drift_signals import CROWD, JUDGED, times
 
 __all__ = ["NEXT", "Diagnosis", "Verdict"]
 
@@ -84,10 +83,7 @@ class Diagnosis:
 
         Raises ``MetricsError`` when a monitored column or the time is missing altogether.
         """
-        if self.time not in current:
-            raise MetricsError(
-                f"there is no column {self.time!r} of times, only {', '.join(map(str, current.columns))}"
-            )
+        times(current, self.time)
         check = self.detector.check(current)
         if check.state != "alarm":
             kind = "nothing" if check.state == "quiet" else "unknown"

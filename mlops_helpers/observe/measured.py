@@ -103,8 +103,7 @@ class Measured:
         turn = math.floor(self._at / (_FRESH * length))
         asked, grown = self._grown.get((selector, length), (None, math.nan))
         if asked != turn or math.isnan(grown):
-            answer = self._source.increase(selector, length, at=self._at, by=())["value"].to_numpy()
-            grown = float(answer[-1]) if len(answer) else math.nan
+            grown = self._source.growth(selector, length, self._at)
             self._grown[selector, length] = turn, grown
         return grown
 

@@ -51,6 +51,9 @@ class FakeSource:
             parts.append(pd.DataFrame({"time": pd.to_datetime(moments, unit="s", utc=True), **labels, "value": value}))
         return pd.concat(parts) if parts else pd.DataFrame(columns=["time", *by, "value"])
 
+    def growth(self, selector, window, at=None) -> float:
+        return float(self.increase(selector, window, at=at)["value"].iloc[0])
+
     def value(self, selector, at=None, by=None) -> pd.DataFrame:
         found = []
         for _, times, values in self._meant(selector):

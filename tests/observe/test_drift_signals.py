@@ -28,6 +28,7 @@ def test_no_words_have_no_shares_and_no_text_has_nothing() -> None:
     assert found["unknown"].isna().tolist() == [True, True, False]
     assert found["capitals"].isna().all()
     assert found["script"].tolist()[::2] == ["none", "none"] and pd.isna(found["script"][1])
+    assert found["shared"].tolist()[::2] == [0, 0] and np.isnan(found["shared"][1])
 
 
 @pytest.mark.parametrize(
@@ -80,5 +81,13 @@ def test_judgements_know_what_is_not_known_yet() -> None:
 
 def test_known_words_stand_in_several_texts() -> None:
     assert known_words(["Good good GOOD", "good one", "two"]) == {"good"}
-    with pytest.raises(MetricsError, match="no column 'text', only body"):
+
+
+def test_what_cannot_be_read_is_refused() -> None:
+    with pytest.raises(MetricsError, match="no column 'created_at', only body"):
         signals(pd.DataFrame({"body": ["x"]}), set())
+    with pytest.raises(MetricsError, match="no column 'text'"):
+        signals(frame("x").drop(columns="text"), set())
+    for wrong in ("2026-01-01", pd.Timestamp("2026-01-01"), 1.7e9):
+        with pytest.raises(MetricsError, match="timestamps with a time zone"):
+            signals(frame("x").assign(created_at=wrong), set())

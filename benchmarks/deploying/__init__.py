@@ -1,0 +1,1 @@
+"""Images, runtimes and hosts: put together by ``benchmarks/deploy.py``."""

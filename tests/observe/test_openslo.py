@@ -1,0 +1,269 @@
+"""OpenSLO: what is written is read again; what others write is read, or refused with the reason."""
+
+import textwrap
+from dataclasses import replace
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from slo_examples import BY_NAME, OBJECTIVES, SLOW
+
+from mlops_helpers.errors import ObjectiveError
+from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, in_time_lapse, scaled_to
+from mlops_helpers.observe.objectives import DAY, HOUR, KINDS, MINUTE, Indicator, Objective, TimeSlices
+from mlops_helpers.observe.openslo import from_openslo, to_openslo
+from mlops_helpers.observe.selector import Matcher, Selector
+
+RULES = {one.name: SLOW if one.target == 0.9 else scaled_to(one.period) for one in OBJECTIVES}
+
+names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
+texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
+selectors = st.builds(
+    Selector,
+    st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,8}", fullmatch=True),
+    st.lists(
+        st.builds(Matcher, st.from_regex(r"[a-z_][a-z0-9_]{0,5}x", fullmatch=True), st.sampled_from(["=", "!="]), texts)
+        | st.builds(Matcher, st.just("code"), st.sampled_from(["=~", "!~"]), st.sampled_from(["5..", "a|b", "[(]"])),
+        max_size=2,
+    ).map(tuple),
+)
+events = st.one_of(
+    st.builds(Indicator, st.sampled_from(sorted(set(KINDS) - {"throughput"})), selectors, good=selectors),
+    st.builds(Indicator, st.sampled_from(sorted(set(KINDS) - {"throughput"})), selectors, bad=selectors),
+)
+throughputs = st.builds(Indicator, st.just("throughput"), selectors, minimum=st.floats(1e-9, 1e9))
+slices = st.builds(TimeSlices, st.integers(1, 2).map(lambda n: n * MINUTE), st.floats(0.001, 1))
+
+
+@st.composite
+def slos(draw: st.DrawFn) -> tuple[Objective, tuple[BurnRule, ...]]:
+    period = draw(st.integers(7, 365)) * DAY
+    indicator = draw(events | throughputs)
+    objective = Objective(
+        draw(names),
+        draw(st.floats(0.5, 0.9999999)),
+        indicator,
+        period,
+        draw(slices) if indicator.minimum is not None else draw(st.none() | slices),
+        draw(names),
+        draw(texts),
+        draw(st.dictionaries(st.from_regex(r"[a-z]([a-z_]{0,5}[a-z])?x", fullmatch=True), texts, max_size=2)),
+    )
+    rules = st.builds(
+        BurnRule,
+        st.sampled_from(["page", "ticket"]),
+        st.floats(1e-6, 0.01),
+        st.integers(60, 1440).map(lambda minutes: minutes * MINUTE),
+        st.integers(300_000, 3_000_000).map(lambda milliseconds: milliseconds / 1000),
+        st.just(period),
+        st.sampled_from([0.0, 1.0, 10.0, 0.1]),
+    )
+    fitting = [rule for rule in draw(st.lists(rules, max_size=3)) if rule.threshold(objective) < 0.99]
+    return objective, (*fitting, BurnRule("page", min(1.0, DAY / period), DAY, HOUR, period))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(slos(), min_size=1, max_size=2, unique_by=lambda pair: pair[0].name))
+def test_nothing_is_lost_on_the_way_there_and_back(pairs: list) -> None:
+    objectives, rules = [one for one, _ in pairs], {one.name: own for one, own in pairs}
+    assert from_openslo(to_openslo(objectives, rules)) == (objectives, rules)
+
+
+def test_all_kinds_go_there_and_back_as_the_specification_has_them() -> None:
+    text = to_openslo(OBJECTIVES, RULES)
+    assert from_openslo(text) == (OBJECTIVES, {name: tuple(rules) for name, rules in RULES.items()})
+    documents = list(yaml.safe_load_all(text))
+    assert {one["apiVersion"] for one in documents} == {"openslo/v1"}
+    assert [one["kind"] for one in documents] == ["Service"] * 4 + ["SLO"] * 8 + ["AlertNotificationTarget"] * 2
+    slo = next(one for one in documents if one["metadata"]["name"] == "comments-available")["spec"]
+    assert slo["service"] == "blog"
+    assert slo["timeWindow"] == [{"duration": "30d", "isRolling": True}]
+    assert slo["budgetingMethod"] == "Occurrences"
+    assert slo["objectives"] == [{"target": 0.999}]
+    ratio = slo["indicator"]["spec"]["ratioMetric"]
+    assert ratio["counter"] is True and set(ratio) == {"counter", "bad", "total"}
+    assert ratio["total"]["metricSource"] == {
+        "type": "Prometheus", "spec": {"query": 'sum(http_requests_total{handler="/posts/{id}/comments"})'}
+    }  # fmt: skip
+    policy = slo["alertPolicies"][0]
+    assert policy["kind"] == "AlertPolicy" and len(policy["spec"]["conditions"]) == 1
+    assert policy["spec"]["alertWhenNoData"] and policy["spec"]["alertWhenBreaching"]
+    assert policy["spec"]["notificationTargets"] == [{"targetRef": "page"}]
+    assert policy["spec"]["conditions"][0]["spec"] == {
+        "severity": "page",
+        "condition": {"kind": "burnrate", "op": "gt", "threshold": 14.4, "lookbackWindow": "1h", "alertAfter": "5m"},
+    }
+    enough = next(one for one in documents if one["metadata"]["name"] == "answers-enough")["spec"]
+    assert enough["budgetingMethod"] == "Timeslices"
+    assert enough["objectives"] == [
+        {"op": "gte", "value": 10, "target": 0.95, "timeSliceTarget": 1.0, "timeSliceWindow": "1m"}
+    ]
+    assert "thresholdMetric" in enough["indicator"]["spec"]
+
+
+@pytest.mark.parametrize(
+    ("objective", "rules", "reason"),
+    [
+        (*in_time_lapse(OBJECTIVES[0], WORKBOOK, 600), "whole minutes"),
+        (replace(OBJECTIVES[0], service="my service"), WORKBOOK, "not a name for OpenSLO"),
+        (replace(OBJECTIVES[0], labels={"_team": "x"}), WORKBOOK, "'_team'"),
+        (replace(OBJECTIVES[0], description="x" * 1051), WORKBOOK, "1051 characters"),
+        (OBJECTIVES[0], (), "no burn-rate rule"),
+    ],
+)
+def test_what_openslo_cannot_say_is_refused(objective: Objective, rules: tuple, reason: str) -> None:
+    with pytest.raises(ObjectiveError, match=reason):
+        to_openslo([objective], rules)
+
+
+FOREIGN = """
+- apiVersion: openslo/v1
+  kind: DataSource
+  metadata: {name: metrics}
+  spec: {type: prometheus, connectionDetails: {url: http://localhost}}
+- apiVersion: openslo/v1
+  kind: SLI
+  metadata: {name: fast, displayName: Fast answers}
+  spec:
+    ratioMetric:
+      counter: true
+      good:
+        metricSource:
+          metricSourceRef: metrics
+          spec: {query: 'sum(rate(spamfilter_inference_seconds_bucket{le="0.1"}[{{.window}}]))'}
+      total: {metricSource: {metricSourceRef: metrics, spec: {query: "spamfilter_inference_seconds_count"}}}
+- apiVersion: openslo/v1
+  kind: AlertCondition
+  metadata: {name: burns}
+  spec:
+    severity: page
+    condition: {kind: burnrate, threshold: 2, lookbackWindow: 1h, alertAfter: 5m}
+- apiVersion: openslo/v1
+  kind: AlertPolicy
+  metadata: {name: policy}
+  spec:
+    alertWhenBreaching: true
+    conditions: [{conditionRef: burns}]
+    notificationTargets: [{targetRef: somebody}]
+- apiVersion: openslo/v1
+  kind: SLO
+  metadata: {name: answers, labels: {team: [a, b], tier: one}}
+  spec:
+    service: spamfilter
+    indicatorRef: fast
+    timeWindow: [{duration: 4w, isRolling: true}]
+    budgetingMethod: Timeslices
+    objectives:
+      - {displayName: most, targetPercent: 99.9, timeSliceTarget: 0.95, timeSliceWindow: 5}
+      - {displayName: some, target: 0.5, timeSliceTarget: 1, timeSliceWindow: 1h}
+    alertPolicies: [{alertPolicyRef: policy}]
+"""
+
+
+def test_what_others_write_is_read() -> None:
+    (most, some), rules = from_openslo(FOREIGN)
+    assert (most.name, some.name) == ("answers-1", "answers-2")
+    assert (most.target, most.period, most.service) == (0.999, 28 * DAY, "spamfilter")
+    assert (most.slices, some.slices) == (TimeSlices(300, 0.95), TimeSlices(3600, 1))
+    assert most.indicator.kind == "latency"
+    assert str(most.indicator.good) == 'spamfilter_inference_seconds_bucket{le="0.1"}'
+    assert most.labels == {"team": "a,b", "tier": "one"}
+    (rule,) = rules["answers-1"]
+    assert (rule.severity, rule.burn_rate, rule.long, rule.short) == ("page", 2.0, HOUR, 5 * MINUTE)
+    by_name, _ = from_openslo(FOREIGN.replace("{alertPolicyRef: policy}", "policy"))
+    assert by_name == [most, some]
+    _, rules = from_openslo(FOREIGN.replace(", alertAfter: 5m", ""))
+    assert rules["answers-1"][0].short == 5 * MINUTE
+
+
+def changed(before: str, after: str) -> str:
+    assert before in FOREIGN
+    return FOREIGN.replace(before, after)
+
+
+OWN = to_openslo([BY_NAME["answers-fast"], BY_NAME["answers-enough"]])
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "0 documents of kind SLO"),
+        ("just words", "document 1 is not as OpenSLO v1"),
+        ("a: [1", "cannot be read"),
+        ("a: \x00", "cannot be read"),
+        (FOREIGN + "\n- 5", "document 6 is not"),
+        (FOREIGN.replace("kind: SLO", "kind: SLOW"), "kind is unknown; accepted: SLO, SLI"),
+        (FOREIGN.replace("openslo/v1", "openslo/v2alpha"), "openslo/v1"),
+        (FOREIGN + FOREIGN, "5 repeated names"),
+        (changed("isRolling: true", "isRolling: false, calendar: {startTime: 2020-01-21 12:30:00, timeZone: UTC}"),
+         "no rolling timeWindow"),
+        (changed("timeWindow: [{duration: 4w, isRolling: true}]", ""), "no rolling timeWindow"),
+        (changed("duration: 4w", "duration: 4 weeks"), "duration is '4 weeks'"),
+        (changed("Timeslices", "RatioTimeslices"), "RatioTimeslices"),
+        (changed("timeSliceTarget: 1,", "indicatorRef: fast,"), "composite"),
+        (changed("timeSliceTarget: 1,", ""), "accepted: both"),
+        (changed("target: 0.5", "target: 0.5, targetPercent: 50"), "one of the two"),
+        (changed("target: 0.5", "target: high"), r"objectives.1.target: .*number.*'high'"),
+        (changed("target: 0.5", "target: true"), "objectives.1.target"),
+        (changed("target: 0.5", "target: .nan"), "objectives.1.target"),
+        (changed("target: 0.5", "target: 1.0"), "target of answers-2 is 1.0"),
+        (changed("name: answers", "name: My_Answers"), "'My_Answers"),
+        (changed("indicatorRef: fast", "indicatorRef: slow"), "'slow' is not in this text; there are: fast"),
+        (changed("indicatorRef: fast", "description: x"), "neither of indicator"),
+        (changed("type: prometheus", "type: Datadog"), "'Datadog'"),
+        (changed("name: metrics", "name: other"), "DataSource 'metrics' is not in this text"),
+        (changed('"spamfilter_inference_seconds_count"', "sum(a) / sum(b)"), "is not expressible"),
+        (changed('"spamfilter_inference_seconds_count"', "'sum by (x) (rate(a[5m]))'"), "is not expressible"),
+        (changed('"spamfilter_inference_seconds_count"', "[1]"), "accepted: type Prometheus"),
+        (changed('"spamfilter_inference_seconds_count"', "'" + "[" * 6000 + "'"), "at most 5000"),
+        (changed("total: {", "raw: {"), "no ratioMetric"),
+        (changed("severity: page", "severity: sev1"), "'sev1'"),
+        (changed("threshold: 2,", "threshold: 2, op: lt,"), "accepted: gt"),
+        (changed("threshold: 2,", "threshold: 2000,"), "spent is"),
+        (changed("kind: burnrate,", "kind: other,"), "burnrate"),
+        (changed("alertAfter: 5m", "alertAfter: 2h"), "0 < short < long"),
+        (changed("conditionRef: burns", "conditionRef: other"), "AlertCondition 'other'"),
+        (changed("conditions: [{conditionRef: burns}]", "conditions: []"), "conditions"),
+        (OWN.replace("threshold: 14.4", "threshold: 10.0"), "annotation budget-spent"),
+        (OWN.replace("'0.02'", "much"), "'much'"),
+        (OWN.replace("indicator-kind: latency", "indicator-kind: beauty"), "kind is 'beauty'"),
+        (OWN.replace("op: gte", "op: lte"), "a threshold metric"),
+        (OWN.replace("sum(rate(gateway_requests_total[1m]))", "gateway_requests"), r"sum\(rate\(counter"),
+    ],
+)  # fmt: skip
+def test_anything_else_is_refused_with_the_reason(text: str, reason: str) -> None:
+    with pytest.raises(ObjectiveError, match=reason) as error:
+        from_openslo(text)
+    assert len(str(error.value)) < 1000
+
+
+def test_bombs_are_refused_before_they_go_off() -> None:
+    laughs = "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9 if n else ['lol'] * 9)}]\n" for n in range(9))
+    for text, reason in (
+        (laughs, "aliases"),
+        ("- " * 100_000, "levels"),
+        ("[" * 100_000, "levels"),
+        ("a: 1\na: 2", "twice"),
+        ("x" * 1_000_001, "at most 1000000"),
+        ("!!python/object/apply:os.system [ls]", "could not determine a constructor"),
+        ("d: 2024-99-99", "month must be"),
+    ):
+        with pytest.raises(ObjectiveError, match=reason):
+            from_openslo(text)
+
+
+WORDS = sorted({*FOREIGN.split(), *OWN.split(), "[", "{", ":", "-", "\n", "null", "1e999", "&x", "*x", "!!int"})
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 60), st.lists(st.sampled_from(WORDS), max_size=3), st.booleans())
+def test_whatever_is_damaged_there_is_an_answer_or_a_reason(line: int, words: list[str], ours: bool) -> None:
+    lines = textwrap.dedent(OWN if ours else FOREIGN).splitlines()
+    at = line % len(lines)
+    lines[at] = lines[at][: len(lines[at]) // 2] + " ".join(words)
+    try:
+        objectives, rules = from_openslo("\n".join(lines))
+    except ObjectiveError:
+        return
+    assert objectives and set(rules) == {one.name for one in objectives}
