@@ -10,6 +10,8 @@
     ├── ArtifactError       an artifact is missing, incomplete or of an unknown format
     │   └── TamperedArtifactError   its bytes are not those that the manifest names
     ├── ServiceError        a service cannot start, does not answer, or answers with an error
+    │   └── RuntimeUnavailable  what services are to run on is not here, or may not be used
+    ├── ImageError          a container image cannot be built, or what it is made of is missing or not genuine
     ├── EventLogError       an event log cannot be opened, is damaged, or did not take a record
     │   ├── LogFull         too many records wait for the disk
     │   └── LogFailed       the disk refused a write: nothing is recorded any more
@@ -30,6 +32,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "EventLogError",
+    "ImageError",
     "LogFailed",
     "LogFull",
     "MetricsError",
@@ -38,6 +41,7 @@ __all__ = [
     "OpsLabError",
     "ParameterError",
     "RegistryError",
+    "RuntimeUnavailable",
     "ServiceError",
     "StructureError",
     "TamperedArtifactError",
@@ -79,6 +83,14 @@ class RegistryError(OpsLabError):
 
 class ServiceError(OpsLabError):
     """A service cannot start, does not answer, or answers with an error."""
+
+
+class RuntimeUnavailable(ServiceError):
+    """What services are to run on (Docker, a swarm) is not on this machine, or this user may not use it."""
+
+
+class ImageError(OpsLabError):
+    """A container image cannot be built, or what it is made of is missing or is not what it should be."""
 
 
 class EventLogError(OpsLabError):

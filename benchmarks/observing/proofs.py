@@ -14,25 +14,54 @@ __all__ = ["proofs"]
 
 # what is tried, and what must not happen -> (files, parts of the names of its tests, how many there must be at least)
 GROUPS: dict[tuple[str, str], tuple[tuple[str, ...], tuple[str, ...], int]] = {
-    ("recorded shapes asked of both stores", "shapes on which they differ"): (("test_prometheus",), ("are_those_of_prometheus",), 20),
+    ("recorded shapes asked of both stores", "shapes on which they differ"): (
+        ("test_prometheus",),
+        ("are_those_of_prometheus",),
+        20,
+    ),
     ("tests of exported files by promtool", "exported files refused or failing"): (
         ("test_exports",),
         ("promtool_accepts", "they_pass_too", "has_an_answer"),
         3,
     ),
-    ("kinds of damage done to every alert rule", "damage that no exported test notices"): (("test_exports",), ("damage_to_any_alert",), 3),
+    ("kinds of damage done to every alert rule", "damage that no exported test notices"): (
+        ("test_exports",),
+        ("damage_to_any_alert",),
+        3,
+    ),
     ("tests of bad input", "bad input without a reason or an explicit unknown"): (
         (
-            "test_exposition", "test_metric_store", "test_scraper", "test_counting", "test_alerting", "test_openslo",
-            "test_exports", "test_burnrate", "test_objectives", "test_budget", "test_delivery_metrics", "test_selector",
+            "test_exposition",
+            "test_metric_store",
+            "test_scraper",
+            "test_counting",
+            "test_alerting",
+            "test_openslo",
+            "test_exports",
+            "test_burnrate",
+            "test_objectives",
+            "test_budget",
+            "test_delivery_metrics",
+            "test_selector",
         ),
         (
-            "refused", "garbage", "wrong", "missing", "cannot", "damaged", "bombs", "unknown", "backwards", "nothing",
-            "negative", "not_there", "never",
+            "refused",
+            "garbage",
+            "wrong",
+            "missing",
+            "cannot",
+            "damaged",
+            "bombs",
+            "unknown",
+            "backwards",
+            "nothing",
+            "negative",
+            "not_there",
+            "never",
         ),
         40,
     ),
-}  # fmt: skip
+}
 
 
 def proofs() -> Iterator[Figure]:

@@ -4,18 +4,24 @@ import argparse
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_helpers.deploy import occupancy
+from mlops_helpers.deploy import cgroups, leftovers, occupancy
 from mlops_helpers.deploy.calls import wait_ready
+from mlops_helpers.deploy.containers import current
+from mlops_helpers.deploy.docker_errors import connect
 from mlops_helpers.deploy.fleet import memory
-from mlops_helpers.errors import ParameterError, RegistryError, ServiceError
+from mlops_helpers.deploy.ownership import FOLDER
+from mlops_helpers.deploy.runtime import RUNTIMES
+from mlops_helpers.errors import ParameterError, RegistryError, RuntimeUnavailable, ServiceError
 from mlops_helpers.workspace import workspace, writable_folder
 
 if TYPE_CHECKING:
@@ -36,12 +42,14 @@ def platform_arguments(parser: argparse.ArgumentParser) -> None:
     up.add_argument("--artifact", type=Path, help="folder of the model's artifact (default: the registry's champion)")
     up.add_argument("--sha256", help="the artifact's hash; another one is refused")
     up.add_argument("--replicas", type=int, default=1, help="filters (default: %(default)s)")
+    up.add_argument("--runtime", choices=RUNTIMES, default="process", help="of the filters (default: %(default)s)")
     up.add_argument("--port", type=int, default=0, help="port of the blog (default: a free one)")
     up.add_argument("--durability", choices=("ack", "async"), default="ack", help="record answers first, or soon")
     up.add_argument("--detach", action="store_true", help="return when all is ready; end it with: opslab platform down")
     status = actions.add_parser("status", help="show what runs; exit code 0 when all of it is ready")
     status.add_argument("--json", action="store_true", help="as JSON, with tokens")
-    down = actions.add_parser("down", help="end the platform, return when all its processes are gone")
+    down = actions.add_parser("down", help="end the platform, return when all of it is gone")
+    down.add_argument("--all", action="store_true", help="all platforms of this command, and what killed ones left")
     for action, call in ((up, _up), (status, _status), (down, _down)):
         action.add_argument("--folder", type=Path, help="its state and logs (default: platform in the workspace)")
         action.set_defaults(act=call)
@@ -62,7 +70,7 @@ def _up(args: argparse.Namespace) -> int:
     from mlops_helpers.deploy.platform import Platform
 
     version, artifact, origin = _model(args)
-    settings = {"replicas": args.replicas, "durability": args.durability, "port": args.port}
+    settings = {name: getattr(args, name) for name in ("replicas", "durability", "port", "runtime")}
     with Platform({version: artifact}, folder=args.folder, by=_BY, **settings):
         print(f"{version} is {origin}, artifact {artifact.sha256[:12]}.")
         _show(occupancy.running(args.folder) or {}, args.folder)
@@ -73,7 +81,8 @@ def _up(args: argparse.Namespace) -> int:
 
 def _detach(args: argparse.Namespace) -> int:
     """Run ``opslab platform up`` in a session of its own; return when it has said everything, or ended."""
-    given = {name: getattr(args, name) for name in ("folder", "artifact", "sha256", "replicas", "port", "durability")}
+    names = ("folder", "artifact", "sha256", "replicas", "port", "durability", "runtime")
+    given = {name: getattr(args, name) for name in names}
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     log = args.folder / "up.log"
     with log.open("wb") as output:
@@ -126,6 +135,10 @@ def _status(args: argparse.Namespace) -> int:
         return 1
     for service in record["services"]:
         service["memory"] = memory(service["pid"])
+    if record.get("runtime", "process") != "process":
+        with contextlib.closing(connect()) as client:  # Docker restarts replicas and tells nobody
+            record["services"] += [asdict(one.status()) for one in current(client, args.folder)]
+    for service in record["services"]:
         if service["state"] == "ready":
             with contextlib.suppress(ServiceError):
                 wait_ready(service["address"], 1.0)
@@ -140,19 +153,55 @@ def _status(args: argparse.Namespace) -> int:
 
 
 def _down(args: argparse.Namespace) -> int:
-    record = occupancy.running(args.folder)
+    refused = []
+    for folder in _folders() if args.all else [args.folder]:
+        record = occupancy.running(folder)
+        try:
+            _end(folder, record)
+        except ServiceError as error:
+            refused.append(str(error))
+        else:
+            print(f"The platform in {folder} has ended." if record else _nothing(folder))
+    for name in _remove_leftovers(None if args.all else args.folder):
+        print(f"Removed what a killed one has left: {name}")
+    if refused:
+        raise ServiceError("\n".join(refused))
+    return 0
+
+
+def _folders() -> list[Path]:
+    """Return where platforms are, or were when they were killed: the usual place, and those of programs."""
+    return [workspace("platform"), *(path.parent for path in workspace("platforms").glob("*/platform.json"))]
+
+
+def _end(folder: Path, record: dict[str, Any] | None) -> None:
+    """End the platform of a folder. Raises ``ServiceError`` when it is not this command's, or does not end."""
     if record is not None:
         pid = record["supervisor"]["pid"]
         if record["by"] != _BY:
-            raise ServiceError(f"{record['by']} (process {pid}) runs this platform. Next: call its down() there")
+            raise ServiceError(f"{record['by']} (process {pid}) runs the platform in {folder}. Next: its down() there")
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGTERM)
-            if not occupancy.wait_gone(args.folder, record, _DOWN_SECONDS):
+            if not occupancy.wait_gone(folder, record, _DOWN_SECONDS):
                 os.kill(pid, signal.SIGKILL)  # its services end by themselves then
-    if not occupancy.wait_gone(args.folder, record, _DOWN_SECONDS):
-        raise ServiceError(f"processes of the platform in {args.folder} do not end. Next: look for them with ps")
-    print(f"The platform in {args.folder} has ended." if record else _nothing(args.folder))
-    return 0
+    if not occupancy.wait_gone(folder, record, _DOWN_SECONDS):
+        raise ServiceError(f"processes of the platform in {folder} do not end. Next: look for them with ps")
+
+
+def _remove_leftovers(folder: Path | None) -> list[str]:
+    """Remove what killed ones have left, in a folder or anywhere, and return what that was."""
+    names = []
+    if folder is None:
+        for group in cgroups.abandoned():
+            group.remove()
+            names += [f"control group {path}" for path in group.folders.values()]
+        for path in _folders()[1:]:
+            if occupancy.running(path) is None:
+                shutil.rmtree(path, ignore_errors=True)
+                names.append(f"folder {path}")
+    with contextlib.suppress(RuntimeUnavailable), contextlib.closing(connect()) as client:
+        names += leftovers.remove_abandoned(client, *([f"{FOLDER}={folder}"] if folder else []))
+    return names
 
 
 def _nothing(folder: Path) -> str:
@@ -169,7 +218,8 @@ def _show(record: dict[str, Any], folder: Path) -> None:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"\nThe blog, for readers:     {record['blog_url']}")
-    print(f"The blog, for moderators:  {record['moderation_url']}")
+    for who in ("readers", "moderators"):
+        address = record.get("blog_url" if who == "readers" else "moderation_url", "(not yet)")
+        print(f"The blog, for {who + ':':<13}{address}")
     print(f"State and logs:            {folder}")
     print("Next: open the blog, write a comment that advertises something, and see it as a moderator.")

@@ -13,29 +13,19 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mlops_helpers.deploy import occupancy
+from mlops_helpers.deploy.calls import wait_ready
+from mlops_helpers.deploy.exits import exit_reason
 from mlops_helpers.deploy.process import Service
+from mlops_helpers.deploy.release import ReplicaStatus
 from mlops_helpers.errors import ParameterError, ServiceError, WorkspaceError
 from mlops_helpers.workspace import workspace, writable_folder
 
-__all__ = ["Fleet", "ServiceStatus", "memory"]
-
-
-@dataclass(frozen=True)
-class ServiceStatus:
-    """A service at one moment: ``state`` as of :class:`Service`; ``memory`` is resident, in bytes."""
-
-    name: str
-    state: str
-    address: str
-    pid: int | None
-    restarts: int
-    version: str
-    memory: int | None
+__all__ = ["Fleet", "memory"]
 
 
 def memory(pid: int | None) -> int | None:
@@ -51,7 +41,8 @@ def memory(pid: int | None) -> int | None:
 class Fleet:
     """Services by name, in a folder that is locked for them; None: a new one, removed with this object.
 
-    ``fronts`` names those that are ended first, one after the other, as they need the others to finish their work.
+    ``fronts`` names those that are ended first, one after the other, as they need the others to finish their work;
+    ``afterwards`` is called when all have ended.
 
     Raises ``WorkspaceError`` when the folder cannot be written.
     """
@@ -63,30 +54,45 @@ class Fleet:
             if folder is None
             else writable_folder(Path(folder), "folder=FOLDER")
         )
-        self._fronts, self._supervise = fronts, supervise
+        self._fronts, self.supervise = fronts, supervise
         self._services: dict[str, Service] = {}
         self._locks: list[int] = []
+        self.afterwards: list[Callable[[], object]] = []
         self._about: Mapping[str, Any] = {}
         self._publishing = threading.Lock()
-        self._end = weakref.finalize(self, _end, os.getpid(), self._services, fronts, self._locks, self.folder)
+        everything = (self._services, fronts, self.afterwards, self._locks)
+        self._end = weakref.finalize(self, _end, os.getpid(), *everything, self.folder)
         if passing:
             weakref.finalize(self, _vanish, os.getpid(), self._end, self.folder)
 
-    def open(self) -> None:
-        """Take the folder, once. Raises ``ServiceError`` when another fleet has it, or this one had it before."""
+    def open(self, **about: Any) -> None:
+        """Take the folder, once, and publish ``about``.
+
+        Raises ``ServiceError`` when another fleet has it, or this one had it before.
+        """
         if self._locks or not self._end.alive:
             raise ServiceError("this platform was started before. Next: make another one")
         self._locks.append(occupancy.take(self.folder))
+        self.publish(**about)
 
     def add(
-        self, name: str, command: Sequence[str], folder: Path, *, version: str = "", port: int = 0, **environment: str
+        self,
+        name: str,
+        command: Sequence[str],
+        folder: Path,
+        *,
+        version: str = "",
+        port: int = 0,
+        prefix: Sequence[str] = (),
+        explain: Callable[[int], str] = exit_reason,
+        environment: Mapping[str, str],
     ) -> Service:
-        """Add a service, not started: ``opslab COMMAND`` with state and logs in ``folder``.
+        """Add a service, not started: ``PREFIX opslab COMMAND`` with state and logs in ``folder``.
 
         Raises ``ServiceError`` when the port is taken.
         """
         # -P: a notebook's folder may hold a json.py; it is no part of the service.
-        start = [sys.executable, "-P", "-m", "mlops_helpers.cli", *command]
+        start = [*prefix, sys.executable, "-P", "-m", "mlops_helpers.cli", *command]
         self._services[name] = service = Service(
             name,
             [*start, "--folder", str(writable_folder(folder, "folder=FOLDER"))],
@@ -94,19 +100,29 @@ class Fleet:
             port=port,
             environment=environment,
             version=version,
-            supervise=self._supervise,
+            supervise=self.supervise,
             inherit=self._locks,
             on_change=_unless_gone(self),
+            explain=explain,
         )
         return service
 
     def start(self, services: Sequence[Service], seconds: float) -> None:
         """Start services at the same time, return when all of them are ready. Raises ``ServiceError``."""
-        limit = time.monotonic() + seconds
         for service in services:
             service.start()
+        self.wait_ready(services, seconds)
+
+    def wait_ready(self, services: Sequence[Service], seconds: float) -> None:
+        """Return when services say by line and by /readyz that they are ready. Raises ``ServiceError``."""
+        limit = time.monotonic() + seconds
         for service in services:
             service.wait_ready(max(0.0, limit - time.monotonic()))
+        for service in services:
+            try:
+                wait_ready(service.address, max(0.0, limit - time.monotonic()))
+            except ServiceError as error:
+                raise ServiceError(f"{service.name} is not ready: {error}. Next: read {service.log}") from error
 
     def remove(self, services: Iterable[Service]) -> None:
         """End services at the same time and forget them."""
@@ -130,11 +146,11 @@ class Fleet:
         except KeyError:
             raise ParameterError(f"there is no service {name!r}; there are: {', '.join(self._services)}") from None
 
-    def status(self) -> list[ServiceStatus]:
+    def status(self) -> list[ReplicaStatus]:
         """Return what there is to know of each service, the fronts first."""
-        services = sorted(self, key=lambda s: [*self._fronts, s.name].index(s.name))
         return [
-            ServiceStatus(s.name, s.state, s.address, s.pid, s.restarts, s.version, memory(s.pid)) for s in services
+            ReplicaStatus(s.name, s.state, s.address, s.pid, s.restarts, s.version, memory(s.pid), s.exit_reason)
+            for s in sorted(self, key=lambda s: [*self._fronts, s.name].index(s.name))
         ]
 
     def publish(self, **about: Any) -> None:
@@ -168,7 +184,14 @@ def _stop(services: Sequence[Service]) -> None:
         service.stop(free_port=True)
 
 
-def _end(owner: int, services: dict[str, Service], fronts: Sequence[str], locks: list[int], folder: Path) -> None:
+def _end(
+    owner: int,
+    services: dict[str, Service],
+    fronts: Sequence[str],
+    afterwards: list[Callable[[], object]],
+    locks: list[int],
+    folder: Path,
+) -> None:
     if os.getpid() != owner:  # a forked child ends with a copy of what is not its own
         return
     everything = list(services.values())
@@ -176,6 +199,8 @@ def _end(owner: int, services: dict[str, Service], fronts: Sequence[str], locks:
         for front in fronts:
             _stop([service for service in everything if service.name == front])
         _stop(everything)
+        for call in afterwards:
+            call()
     except BaseException:  # interrupted again: somebody is in a hurry
         for service in everything:
             service.stop(0, free_port=True)

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mlops_helpers.deploy.ownership import alive
 from mlops_helpers.errors import ServiceError, WorkspaceError
 from mlops_helpers.workspace import atomic_file
 
@@ -42,15 +43,7 @@ def running(folder: Path) -> dict[str, Any] | None:
 
 
 def _alive(record: dict[str, Any]) -> bool:
-    import psutil
-
-    try:
-        process = psutil.Process(record["supervisor"]["pid"])
-        # The number of a process that was killed is given to others.
-        same = process.create_time() == record["supervisor"]["created"]
-        return same and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
+    return alive(record["supervisor"]["pid"], record["supervisor"]["created"])
 
 
 def refuse_if_running(folder: Path) -> None:

@@ -5,7 +5,7 @@ from collections import deque
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-__all__ = ["Output"]
+__all__ = ["Output", "last_lines"]
 
 _BYTES = 1_000_000
 _LINES = 15
@@ -36,3 +36,11 @@ class Output:
     def close(self) -> None:
         """Close the file; a later :meth:`write` opens it again."""
         self._files.close()
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """Return the last lines of a file that an :class:`Output` writes; none when there is none yet."""
+    try:
+        return path.read_text("utf-8").splitlines()[-count:]
+    except FileNotFoundError:
+        return []

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from mlops_helpers.deploy.exits import exit_reason
 from mlops_helpers.deploy.output import Output
 from mlops_helpers.errors import ServiceError
 
@@ -46,13 +47,12 @@ def _bound(port: int) -> socket.socket:
 class Service:
     """A process that is kept running on one address.
 
-    ``command`` is completed by ``--fd`` (the listening socket) and ``--lifeline``. A process that has been ready and
-    dies unasked is restarted when ``supervise``: at once, after quick deaths in a row with growing delays, after too
-    many of them not any more.
+    ``command`` is completed by ``--fd`` (the listening socket) and ``--lifeline``. If ``supervise``, a process that has
+    been ready and dies unasked is restarted: at once, after quick deaths in a row later each time, in the end no more.
 
     ``state`` is ``stopped``, ``starting``, ``ready``, ``paused``, ``restarting`` or ``failed`` (``error`` says why);
-    ``on_change`` is called after each change, from any thread. ``restarts`` counts since the first start. What the
-    process prints is in the file ``log``.
+    ``on_change`` is called after each change, from any thread. ``restarts`` counts since the first start;
+    ``exit_reason`` is why the last process ended, as ``explain`` reads its exit code. ``log`` has what is printed.
 
     Raises ``ServiceError`` when the port is taken (0: the system chooses).
     """
@@ -69,11 +69,12 @@ class Service:
         supervise: bool = True,
         inherit: Sequence[int] = (),
         on_change: Callable[[], None] = lambda: None,
+        explain: Callable[[int], str] = exit_reason,
     ) -> None:
         self.name, self.version, self.log = name, version, log
-        self.state, self.error, self.restarts = "stopped", "", 0
+        self.state, self.error, self.exit_reason, self.restarts = "stopped", "", "", 0
         self._command, self._environment, self._inherit = [*command], {**(environment or {})}, inherit
-        self._supervise, self._on_change, self._output = supervise, on_change, Output(log)
+        self._supervise, self._on_change, self._explain, self._output = supervise, on_change, explain, Output(log)
         self._changed = threading.Condition()  # guards all that changes
         self._wanted = self._was_ready = self._killed = False
         self._child: subprocess.Popen[bytes] | None = None
@@ -109,13 +110,10 @@ class Service:
         self._on_change()
 
     def wait_ready(self, seconds: float) -> None:
-        """Return when the process is ready.
-
-        Raises ``ServiceError`` when it ended, failed or was stopped first, or was not ready in time.
-        """
+        """Return when the process is ready. Raises ``ServiceError`` when it ended first, or was not ready in time."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.state in {"ready", "paused", "failed", "stopped"}, seconds):
-                raise ServiceError(f"{self.name} was not ready within {seconds:g} s. {self._output.tail()}")
+                raise ServiceError(f"{self.name} was not ready within {seconds:.3g} s. {self._output.tail()}")
             if self.state in {"failed", "stopped"}:
                 raise ServiceError(self.error or f"{self.name} is stopped. Next: start it")
 
@@ -195,10 +193,11 @@ class Service:
                 with child:
                     self._follow(child)
                 with self._changed:
+                    self.exit_reason = self._explain(child.returncode)
                     if not self._wanted:
                         break
                     quick = 0 if self._killed or time.monotonic() - began > QUICK_SECONDS else quick + 1
-                    if why := self._reason_to_give_up(child.returncode, quick):
+                    if why := self._reason_to_give_up(quick):
                         self._give_up(why)
                         break
                     delay = DELAYS[max(0, quick - 1)]
@@ -231,15 +230,15 @@ class Service:
                         self._become("ready")
                 self._on_change()
 
-    def _reason_to_give_up(self, code: int, quick: int) -> str:
-        ended = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with exit code {code}"
+    def _reason_to_give_up(self, quick: int) -> str:
+        ended = f"{self.name} ended with {self.exit_reason}"
         if not self._was_ready and not self._killed:
-            return f"{self.name} ended {ended} before it was ready."
+            return f"{ended} before it was ready."
         if not self._supervise:
-            return f"{self.name} ended {ended} and is not supervised."
+            return f"{ended} and is not supervised."
         if quick > len(DELAYS):
-            return f"{self.name} ended {ended}, {quick} times in a row soon after its start."
-        _log.info("%s ended %s; it is restarted", self.name, ended)
+            return f"{ended}, {quick} times in a row soon after its start."
+        _log.info("%s; it is restarted", ended)
         return ""
 
     def _give_up(self, why: str) -> None:

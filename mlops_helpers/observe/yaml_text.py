@@ -24,8 +24,8 @@ def dump(*documents: Mapping[str, Any], head: str = "") -> str:
 def load(text: str) -> list[Any]:
     """Return the documents of a YAML text, as plain data; empty ones are left out.
 
-    Raises ``ObjectiveError`` for what is no YAML, is too long or too deep, gives a key twice, or has aliases (a few
-    lines of them can stand for gigabytes).
+    Raises ``ObjectiveError`` for what is no YAML, is too long or too deep, gives a key twice, or has tags or aliases (a
+    few lines of which can stand for gigabytes).
     """
     if len(text) > _MOST_CHARACTERS:
         raise ObjectiveError(f"the YAML has {len(text)} characters; accepted: at most {_MOST_CHARACTERS}")
@@ -34,7 +34,7 @@ def load(text: str) -> list[Any]:
         return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.YAMLError as error:
         raise ObjectiveError(f"this YAML cannot be read: {' '.join(str(error).split())}") from error
-    except ValueError as error:  # a date such as 2024-99-99
+    except (ValueError, OverflowError) as error:  # a date such as 2024-99-99
         raise ObjectiveError(f"this YAML cannot be read: {error}") from error
 
 
@@ -43,6 +43,8 @@ def _refuse_bombs(text: str) -> None:
     for event in yaml.parse(text, Loader=_FastLoader):
         if isinstance(event, yaml.AliasEvent):
             raise yaml.MarkedYAMLError(problem="aliases are not accepted; write it out", problem_mark=event.start_mark)
+        if getattr(event, "tag", None):  # PyYAML fails on some, such as !!int ""
+            raise yaml.MarkedYAMLError(problem=f"the tag {event.tag} is not accepted", problem_mark=event.start_mark)
         level += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if level > _MOST_LEVELS:
             raise yaml.MarkedYAMLError(problem=f"more than {_MOST_LEVELS} levels", problem_mark=event.start_mark)
