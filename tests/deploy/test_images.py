@@ -1,0 +1,419 @@
+"""The image of the services, with a real Docker daemon and with one that fails; each of two builds takes seconds."""
+
+import argparse
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+import signal
+import socketserver
+import subprocess
+import sys
+import tarfile
+import threading
+from http.server import BaseHTTPRequestHandler
+
+import pytest
+from packaging.requirements import Requirement
+
+from mlops_helpers.deploy import base_image, image_build, image_commands, images, wheels
+from mlops_helpers.deploy.calls import call
+from mlops_helpers.deploy.docker_engine import engine
+from mlops_helpers.errors import ImageError, RuntimeUnavailable, ServiceError
+from mlops_helpers.model import artifact as artifacts
+
+NAME = "opslab-test-images:first"
+AGAIN = "opslab-test-images:again"
+TOKEN = "0123456789abcdef"
+SECONDS = 60
+HARDENED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "pids_limit": 64}
+
+docker_engine = pytest.mark.engine("docker")
+
+
+def held(client):
+    """Everything that builds make and could leave behind."""
+    label = {"label": image_build.BUILD}
+    return (
+        sorted(image["Id"] for image in client.api.images(all=True, filters=label)),
+        sorted(one["Id"] for one in client.api.containers(all=True, filters=label)),
+    )
+
+
+@pytest.fixture(scope="module")
+def client():
+    with engine() as connected:
+        yield connected
+
+
+@pytest.fixture(scope="module")
+def wheel_folder():
+    """The services' wheels, in the cache that the tests of one checkout share."""
+    return wheels.download()
+
+
+@pytest.fixture(scope="module")
+def image(client, wheel_folder):
+    base_image.base_image()
+    yield images.build_service_image(NAME, wheels=wheel_folder, fresh=True)
+    for name in (NAME, AGAIN):
+        with contextlib.suppress(Exception):
+            client.images.remove(name)
+
+
+@pytest.fixture
+def nothing_stays(client):
+    before = held(client)
+    yield
+    assert [set(now) - set(then) for now, then in zip(held(client), before, strict=True)] == [set(), set()]
+
+
+@pytest.fixture(scope="module")
+def artifact(model, tmp_path_factory):
+    return artifacts.export(model, tmp_path_factory.mktemp("model") / "artifact")
+
+
+@pytest.fixture
+def run(client, image, until):
+    """Return a function that runs a hardened container and gives its address once it answers."""
+    started = []
+
+    def start(name, *command, **settings):
+        container = client.containers.run(
+            NAME, command or None, name=f"opslab-test-{name}-{os.getpid()}", detach=True, **HARDENED, **settings
+        )
+        started.append(container)
+
+        def answers():
+            container.reload()
+            assert container.status in {"created", "running"}, container.logs().decode()
+            address = f"{container.attrs['NetworkSettings']['IPAddress']}:8080"
+            try:
+                call("GET", address, "/readyz", seconds=1)
+            except ServiceError:
+                return None
+            return address
+
+        return container, until(answers)
+
+    yield start
+    for container in started:
+        container.remove(force=True, v=True)
+
+
+@docker_engine
+def test_filter_gateway_and_blog_run_hardened_from_one_image(run, artifact, until):
+    settings = {"tmpfs": {"/data": "mode=1777"}}
+    bind = {str(artifact.folder): {"bind": "/artifact", "mode": "ro"}}
+    filtering, at = run("filter", volumes=bind, **settings)
+    assert call("GET", at, "/version")["artifact_sha256"] == artifact.sha256
+    listening = ("--host", "0.0.0.0", "--port", "8080")
+    _, gateway = run("gateway", "gateway", *listening, "--upstream", f"v1={at}", **settings)
+    assert call("POST", gateway, "/v1/classify", {"id": "c1", "text": "hello"})["version"] == "v1"
+    environment = {"OPSLAB_MODERATOR_TOKEN": TOKEN}
+    _, blog = run("blog", "blog", *listening, "--gateway", gateway, environment=environment, **settings)
+    assert call("POST", blog, "/posts/first-frost/comments", {"author": "a", "text": "hello"})["state"]
+
+    def health():
+        filtering.reload()
+        return filtering.attrs["State"]["Health"]["Status"]
+
+    until(lambda: health() == "healthy")
+    code, said = filtering.exec_run(["sh", "-c", "id -u; touch /opt/x /artifact/x; touch /data/y && echo written"])
+    assert code == 0
+    lines = said.decode().splitlines()
+    assert (lines[0], lines[-1]) == ("10001", "written")
+    assert sum("Read-only file system" in line for line in lines) == 2
+    filtering.stop(timeout=30)
+    assert filtering.wait()["StatusCode"] in {0, 128 + signal.SIGTERM}  # it drained; killed would be 137
+    filtering.reload()
+    assert not filtering.attrs["State"]["OOMKilled"]
+
+
+@docker_engine
+def test_the_image_is_lean_and_says_what_it_is(client, image):
+    config = client.images.get(NAME).attrs["Config"]
+    assert image.added_bytes <= 120e6
+    assert config["User"].split(":")[0].isdigit()
+    assert config["User"] != "0:0"
+    assert config["Healthcheck"]["Test"][0] == "CMD"
+    labels = config["Labels"]
+    assert labels["org.opencontainers.image.version"] == importlib.metadata.version("mlops-helpers")
+    assert labels["org.opencontainers.image.revision"]
+    code = """
+from importlib.util import cache_from_source, find_spec
+from pathlib import Path
+print([name for name in ("pip", "sklearn", "pandas", "numpy", "mlflow", "docker") if find_spec(name)])
+print([path for path in Path("/opt/opslab").rglob("*.py") if not Path(cache_from_source(path)).exists()])
+print([path for path in ("/pip", "/context", "/packages", "/root/.cache") if Path(path).exists()])"""
+    settings = {"entrypoint": "python3", "network_mode": "none", "user": "0", "remove": True}
+    said = client.containers.run(NAME, ["-P", "-c", code], name=f"opslab-test-lean-{os.getpid()}", **settings)
+    assert said.decode().splitlines() == ["[]", "[]", "[]"]
+
+
+@docker_engine
+def test_two_builds_have_the_same_layers(client, image, wheel_folder, tmp_path, monkeypatch):
+    """The second one from another folder, with files of another age."""
+    nameless = {"label": image_build.BUILD, "dangling": True}
+    before = client.api.images(quiet=True, filters=nameless)
+    copy = tmp_path / "elsewhere" / "mlops_helpers"
+    shutil.copytree(images._PACKAGE, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(wheel_folder, tmp_path / "wheels")
+    for path in tmp_path.rglob("*"):
+        os.utime(path, (10**9, 10**9))
+    monkeypatch.setattr(images, "_PACKAGE", copy)
+    monkeypatch.setattr(images, "_RECIPE", copy / "deploy" / "images")
+    again = images.build_service_image(AGAIN, wheels=tmp_path / "wheels", fresh=True)
+    assert again.layers == image.layers
+    assert len(image.layers) == 2
+    assert client.api.images(quiet=True, filters=nameless) == before
+
+
+@docker_engine
+def test_the_same_files_are_not_built_again_and_others_are(client, image, wheel_folder, monkeypatch):
+    built = []
+    monkeypatch.setattr(images, "build", lambda *given, **settings: built.append(given[2]))
+    assert images.build_service_image(NAME, wheels=wheel_folder) == image
+    assert not built
+    monkeypatch.setattr(images, "_SERVING", images._SERVING[:-1])
+    images.build_service_image(NAME, wheels=wheel_folder)
+    (files,) = built
+    assert {"Dockerfile", "healthcheck.py", "requirements.txt", "mlops_helpers/serve/blog.sql"} < set(files)
+    assert sum(path.startswith("wheels/") for path in files) == len(wheels.SERVICE)
+    assert not [path for path in files if "deploy" in path or "teach" in path or path.endswith(".pyc")]
+
+
+@pytest.fixture
+def recipe(tmp_path, monkeypatch):
+    """Return a function that puts an instruction behind the Dockerfile's first label."""
+
+    def change(instruction):
+        folder = tmp_path / "recipe"
+        shutil.copytree(images._RECIPE, folder, dirs_exist_ok=True)
+        text = (folder / "service.Dockerfile").read_text()
+        label = f"LABEL {image_build.BUILD}=${{BUILD}}\n"
+        assert text.count(label) == text.count("\nFROM ") == 2, "each stage is labelled"
+        (folder / "service.Dockerfile").write_text(text.replace(label, f"{label}{instruction}\n", 1))
+        monkeypatch.setattr(images, "_RECIPE", folder)
+        return folder
+
+    return change
+
+
+@docker_engine
+def test_a_failing_step_is_shown_with_its_last_lines_and_nothing_stays(client, recipe, wheel_folder, nothing_stays):
+    base_image.base_image()
+    recipe("RUN for n in $(seq 30); do echo line $n; done; ls /no/such/folder")
+    with pytest.raises(ImageError) as failure:
+        images.build_service_image(AGAIN, wheels=wheel_folder)
+    said = str(failure.value)
+    for part in ("Step 5/", "seq 30", "line 30\n", "cannot access '/no/such/folder'", "non-zero code: 2"):
+        assert part in said
+    assert "line 10\n" not in said
+
+
+@docker_engine
+def test_an_interrupted_build_leaves_nothing(client, recipe, until, wheel_folder, nothing_stays):
+    base_image.base_image()
+    folder = recipe("RUN echo waiting; sleep 600")
+    code = f"""
+import signal
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests run in the background
+from mlops_helpers.deploy import images
+images._RECIPE = Path({str(folder)!r})
+images.build_service_image({AGAIN!r}, wheels=Path({str(wheel_folder)!r}))"""
+    before = held(client)[1]
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
+    try:
+        until(lambda: process.poll() is not None or set(held(client)[1]) - set(before))
+        process.send_signal(signal.SIGINT)
+        assert "KeyboardInterrupt" in process.communicate(timeout=SECONDS)[1]
+    finally:
+        process.kill()
+        process.wait()
+
+
+@docker_engine
+def test_a_missing_base_image_or_wheel_is_named_with_the_command_that_provides_it(
+    wheel_folder, tmp_path, nothing_stays
+):
+    base_image.base_image()
+    with pytest.raises(ImageError, match=r"base image opslab-test-none:1 is not .* Next: opslab image base"):
+        images.build_service_image(AGAIN, base="opslab-test-none:1", wheels=wheel_folder)
+    with pytest.raises(ImageError, match=r"has no wheel of anyio, .*, uvloop. Next: opslab image wheels"):
+        images.build_service_image(AGAIN, wheels=tmp_path / "missing", fresh=True)
+    some = shutil.copytree(wheel_folder, tmp_path / "wheels")
+    (orjson,) = some.glob("orjson-*.whl")
+    orjson.rename(orjson.with_suffix(".gone"))
+    with pytest.raises(ImageError, match=r"has no wheel of orjson. Next: opslab image wheels"):
+        images.build_service_image(AGAIN, wheels=some, fresh=True)
+
+
+def test_a_wheel_that_is_not_what_the_lock_says_is_refused(tmp_path, monkeypatch):
+    lock = tmp_path / "lock"
+    content = b"a wheel"
+    pins = {name: hashlib.sha256(content).hexdigest() for name in wheels.SERVICE}
+    lock.write_text("".join(f"{name}==1.0 \\\n    --hash=sha256:{digest}\n" for name, digest in pins.items()))
+    listed = wheels.requirements(lock=lock)
+    monkeypatch.setattr(wheels, "requirements", lambda packages: listed)
+    for name in wheels.SERVICE:
+        (tmp_path / f"{name.replace('-', '_')}-1.0-py3-none-any.whl").write_bytes(content)
+    assert len(wheels.verified(tmp_path)) == len(wheels.SERVICE)
+    assert wheels.download(tmp_path) == tmp_path, "what is there is not downloaded again"
+    (tmp_path / "h11-1.0-py3-none-any.whl").write_bytes(b"another wheel")
+    with pytest.raises(ImageError, match=r"h11-1.0.* has the hash .*which requirements.lock does not name"):
+        wheels.verified(tmp_path)
+
+
+def test_the_lock_is_the_source_of_what_is_installed(tmp_path):
+    lock = (images._PACKAGE.parent / "requirements.lock").read_text()
+    listed = wheels.requirements()
+    assert [line.split("==")[0] for line in listed.splitlines() if "==" in line] == [*wheels.SERVICE]
+    assert {*listed.splitlines()} < {*lock.splitlines()}
+    (tmp_path / "lock").write_text(lock.replace("\nuvloop==", "\nuvloop-lite=="))
+    with pytest.raises(ImageError, match=r"does not pin uvloop. Next: make lock"):
+        wheels.requirements(lock=tmp_path / "lock")
+    with pytest.raises(ImageError, match="no lock"):
+        wheels.requirements(lock=tmp_path / "missing")
+
+
+def test_the_services_packages_are_what_is_imported_and_what_that_needs():
+    needed, todo = set(), list(wheels._IMPORTED)
+    target = {"extra": "", "python_version": wheels._PYTHON, "sys_platform": "linux"}
+    while todo:
+        needed.add(name := todo.pop())
+        for line in importlib.metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate(target):
+                todo.append(requirement.name.lower().replace("_", "-"))
+    assert needed == set(wheels.SERVICE)
+
+
+class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
+    """A Docker daemon that has the base image, and whose builds say what they are told to."""
+
+    daemon_threads = True
+    build = b""
+    cut = False
+
+
+class Answers(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def address_string(self):
+        return "unix"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, value):
+        content = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def do_GET(self):
+        if self.path.endswith("/version"):
+            self.answer(200, {"ApiVersion": "1.41"})
+        elif base_image.BASE_IMAGE in self.path:
+            self.answer(200, {"Id": "sha256:0", "RootFS": {"Layers": []}, "Size": 0})
+        else:
+            self.answer(*(404, {"message": "No such image"}) if AGAIN in self.path else (200, []))
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(200)
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+        self.wfile.write(b"%x\r\n%s\r\n" % (len(self.server.build), self.server.build))
+        self.wfile.write(b"" if self.server.cut else b"0\r\n\r\n")
+        self.close_connection = True
+
+
+@pytest.fixture
+def daemon(tmp_path, monkeypatch):
+    path = tmp_path / "docker.sock"
+    with Daemon(str(path), Answers) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
+        yield server
+        server.shutdown()
+
+
+STEP = json.dumps({"stream": "Step 9/22 : COPY mlops_helpers/ /application\n"}).encode() + b"\n"
+
+
+def test_a_full_disk_of_the_daemon_is_said(daemon):
+    full = "write /var/lib/docker/x: no space left on device"
+    daemon.build = STEP + json.dumps({"errorDetail": {"message": full}, "error": full}).encode()
+    with pytest.raises(ImageError, match=r"cannot be built:\n  Step 9/22 : COPY .*\n  write .*: no space left"):
+        images.build_service_image(AGAIN)
+
+
+def test_a_daemon_that_dies_while_it_builds_is_said(daemon):
+    daemon.build, daemon.cut = STEP, True
+    with pytest.raises(ImageError, match=r"Docker went away: .*Next: docker version"):
+        images.build_service_image(AGAIN)
+
+
+def test_no_daemon_is_said_with_what_starts_one(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
+    for ask in (images.build_service_image, base_image.base_image):
+        with pytest.raises(RuntimeUnavailable, match=r"no Docker at unix://.*none.sock: .*Next: "):
+            ask()
+
+
+def test_a_download_that_fails_says_why_and_replaces_nothing(tmp_path, monkeypatch):
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    (folder / "kept").touch()
+    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "no-index").as_uri())
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    with pytest.raises(ImageError, match=r"pip cannot download(.|\n)*  ERROR: .*\nNext: check network and disk"):
+        wheels.download(folder)
+    assert [path.name for path in tmp_path.rglob("*")] == ["wheels", "kept"]
+
+
+@docker_engine
+def test_the_base_image_is_imported_from_a_tarball(client, tmp_path, monkeypatch):
+    name = "opslab-test-base:tiny"
+    monkeypatch.setattr(base_image, "BASE_IMAGE", name)
+    with pytest.raises(ImageError, match=r"no base image's tarball: .*missing.tar.gz.*Next: opslab image base"):
+        base_image.base_image(tmp_path / "missing.tar.gz")
+    with tarfile.open(tmp_path / "tiny.tar.gz", "w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("hello"))
+    try:
+        identity = base_image.base_image(tmp_path / "tiny.tar.gz")
+        assert client.images.get(name).id == identity
+        assert base_image.base_image(tmp_path / "missing.tar.gz") == identity, "it is there"
+    finally:
+        client.images.remove(name)
+
+
+def test_a_base_image_that_cannot_be_made_says_what_would_make_it_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPSLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ImageError, match=r"Next: apt-get install debootstrap, then as root: opslab image base"):
+        base_image.base_tarball()
+    tool = tmp_path / "unshare"
+    tool.write_text("#!/bin/sh\necho 'E: Failed getting release file'\nexit 1\n")
+    tool.chmod(0o755)
+    (tmp_path / "debootstrap").symlink_to(tool)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    with pytest.raises(ImageError, match=r"debootstrap failed:\n  E: Failed getting release file\nNext: "):
+        base_image.base_tarball()
+    assert list((tmp_path / "cache" / "images").iterdir()) == []
+
+
+def test_the_command_says_what_there_is_now(monkeypatch, capsys):
+    built = images.ServiceImage("name:1", "sha256:1", (), 23_600_000)
+    monkeypatch.setattr(images, "build_service_image", lambda *given, **settings: built)
+    parser = argparse.ArgumentParser()
+    image_commands.image_arguments(parser)
+    assert image_commands.image(parser.parse_args(["build", "--base", "python:3.11-slim"])) == 0
+    assert capsys.readouterr().out == "name:1 is sha256:1, 24 MB over python:3.11-slim\n"
