@@ -9,6 +9,7 @@ from mlops_helpers.deploy.containers import LOG_OPTIONS, PORT, TMPFS_BYTES, end
 from mlops_helpers.deploy.docker_errors import PortTaken, told
 from mlops_helpers.deploy.ownership import REPLICA
 from mlops_helpers.deploy.process import HOST
+from mlops_helpers.deploy.limits import ulimits
 from mlops_helpers.deploy.release import Limits, Protection, Release
 from mlops_helpers.deploy.rolling import RollingRuntime
 from mlops_helpers.deploy.undoing import undone_by, uninterrupted
@@ -66,7 +67,6 @@ class DockerRuntime(RollingRuntime, ContainerRuntime):
         import docker
 
         limits, state = release.limits, self._state_folder(release, str(number))
-        asked = {"nofile": limits.files, "cpu": limits.cpu_seconds}
         return {
             "image": image,
             "command": [*release.arguments("/artifact"), "--host=0.0.0.0", f"--port={PORT}", "--folder=/data"],
@@ -88,11 +88,7 @@ class DockerRuntime(RollingRuntime, ContainerRuntime):
             "memswap_limit": limits.memory,  # memory and swap together: none of it in swap
             "nano_cpus": limits.cpus and int(limits.cpus * 1e9),
             "pids_limit": limits.pids,
-            "ulimits": [
-                docker.types.Ulimit(name=one, soft=value, hard=value)
-                for one, value in asked.items()
-                if value is not None
-            ],
+            "ulimits": [docker.types.Ulimit(**one) for one in ulimits(limits)],
             "log_config": docker.types.LogConfig(type="json-file", config=LOG_OPTIONS),
         }
 

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from mlops_helpers.deploy import cgroups
 from mlops_helpers.deploy.cgroups import Group
@@ -11,7 +12,7 @@ from mlops_helpers.deploy.exits import exit_reason
 from mlops_helpers.deploy.output import last_lines
 from mlops_helpers.deploy.release import Limits, Protection
 
-__all__ = ["Confinement", "process_protections"]
+__all__ = ["Confinement", "process_protections", "ulimits"]
 
 
 class Confinement:
@@ -41,13 +42,20 @@ class Confinement:
             self._group.remove()
 
 
+def ulimits(limits: Limits) -> list[dict[str, Any]]:
+    """Return what Docker is to set in a container, as arguments of its ``Ulimit``."""
+    files, seconds = limits.files, limits.cpu_seconds
+    found: list[dict[str, Any]] = [{"name": "nofile", "soft": files, "hard": files}] if files else []
+    return found + ([{"name": "cpu", "soft": seconds, "hard": seconds + 1}] if seconds else [])
+
+
 def _prefix(limits: Limits, group: Group | None) -> list[str]:
     steps = [f"echo $$ > {shlex.quote(str(path))}" for path in (group.procs if group else [])]
     if limits.memory and not (group and "memory" in group.folders):
         steps.append(f"ulimit -d {limits.memory // 1024}")  # kB that it may write to, not what it only maps
     steps += [f"ulimit -n {limits.files}"] if limits.files else []
     if limits.cpu_seconds:  # first the signal that says why
-        steps.append(f"ulimit -H -t {limits.cpu_seconds + 1}; ulimit -S -t {limits.cpu_seconds}")
+        steps.append(f"ulimit -S -t {limits.cpu_seconds}; ulimit -H -t {limits.cpu_seconds + 1}")
     # The shell becomes the process: same number, same descriptors. -e: rather not at all than without a limit.
     return ["/bin/sh", "-ec", "; ".join([*steps, 'exec "$@"']), "sh"] if steps else []
 

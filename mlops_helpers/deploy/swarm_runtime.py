@@ -109,7 +109,9 @@ class SwarmRuntime(ContainerRuntime):
             self._raise_failure(name)
             if time.monotonic() > limit:
                 words = "\n".join(one.words() for one in found if one.name not in ready)
-                raise ServiceError(f"{name} was not ready within {seconds:.3g} s, {len(ready)} of {wanted} are. {words}")
+                raise ServiceError(
+                    f"{name} was not ready within {seconds:.3g} s, {len(ready)} of {wanted} are. {words}"
+                )
             time.sleep(_POLL_SECONDS)
 
     def _raise_failure(self, name: str) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlops_helpers.deploy.containers import LOG_OPTIONS, PORT, STOP_SECONDS, TMPFS_BYTES
+from mlops_helpers.deploy.limits import ulimits
 from mlops_helpers.deploy.release import Release
 
 __all__ = ["service_of"]
@@ -38,8 +39,7 @@ def service_of(
         cap_drop=["ALL"],
         stop_grace_period=int(STOP_SECONDS) * _SECOND,
     )
-    asked = {"nofile": limits.files, "cpu": limits.cpu_seconds}
-    container["Ulimits"] = [{"Name": name, "Soft": value, "Hard": value} for name, value in asked.items() if value]
+    container["Ulimits"] = [types.Ulimit(**one) for one in ulimits(limits)]
     resources = types.Resources(
         cpu_limit=limits.cpus and int(limits.cpus * _SECOND), mem_limit=limits.memory, mem_reservation=0
     )

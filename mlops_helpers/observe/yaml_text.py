@@ -34,7 +34,7 @@ def load(text: str) -> list[Any]:
         return [document for document in yaml.load_all(text, Loader=_Loader) if document is not None]
     except yaml.YAMLError as error:
         raise ObjectiveError(f"this YAML cannot be read: {' '.join(str(error).split())}") from error
-    except (ValueError, OverflowError) as error:  # a date such as 2024-99-99
+    except ValueError as error:  # a date such as 2024-99-99
         raise ObjectiveError(f"this YAML cannot be read: {error}") from error
 
 

@@ -64,7 +64,7 @@ def test_a_replica_is_confined(release, tmp_path):
         found = client.api.inspect_container(one.id)
         host = found["HostConfig"]
         assert (host["Memory"], host["MemorySwap"], host["NanoCpus"], host["PidsLimit"]) == (128e6, 128e6, 5e8, 32)
-        assert {(limit["Name"], limit["Hard"]) for limit in host["Ulimits"]} == {("nofile", 128), ("cpu", 60)}
+        assert {(limit["Name"], limit["Hard"]) for limit in host["Ulimits"]} == {("nofile", 128), ("cpu", 61)}
         assert (host["ReadonlyRootfs"], host["CapDrop"], host["SecurityOpt"]) == (True, ["ALL"], ["no-new-privileges"])
         assert host["RestartPolicy"]["Name"] == "unless-stopped"
         assert host["PortBindings"] == {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": one.address.split(":")[1]}]}
