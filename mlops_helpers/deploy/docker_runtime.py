@@ -7,9 +7,9 @@ from typing import Any
 from mlops_helpers.deploy.container_runtime import ContainerRuntime
 from mlops_helpers.deploy.containers import LOG_OPTIONS, PORT, TMPFS_BYTES, end
 from mlops_helpers.deploy.docker_errors import PortTaken, told
+from mlops_helpers.deploy.limits import ulimits
 from mlops_helpers.deploy.ownership import REPLICA
 from mlops_helpers.deploy.process import HOST
-from mlops_helpers.deploy.limits import ulimits
 from mlops_helpers.deploy.release import Limits, Protection, Release
 from mlops_helpers.deploy.rolling import RollingRuntime
 from mlops_helpers.deploy.undoing import undone_by, uninterrupted

@@ -9,7 +9,9 @@ __all__ = ["FOLDER", "NAMESPACE", "OWNER", "RELEASE", "REPLICA", "VERSION", "ali
 NAMESPACE = "opslab."
 OWNER = f"{NAMESPACE}owner"  # who made it: process number, when that process was created, host
 FOLDER = f"{NAMESPACE}folder"  # of state and logs; a runtime has one of its own
-RELEASE, VERSION, REPLICA = f"{NAMESPACE}release", f"{NAMESPACE}version", f"{NAMESPACE}replica"
+RELEASE = f"{NAMESPACE}release"
+VERSION = f"{NAMESPACE}version"
+REPLICA = f"{NAMESPACE}replica"  # its name; a swarm's containers have another label instead
 
 
 @functools.cache
