@@ -158,4 +158,4 @@ def _interrupts(client: "docker.DockerClient") -> Figure:
 def _held(client: "docker.DockerClient") -> set[str]:
     label = {"label": image_build.BUILD}
     found = [*client.api.images(filters={**label, "dangling": True}), *client.api.containers(all=True, filters=label)]
-    return {one["Id"] for one in found}
+    return {one["Id"] for one in found if one["Labels"][image_build.BUILD] != "finished"}  # services run from that

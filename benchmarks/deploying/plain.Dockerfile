@@ -1,8 +1,7 @@
 # What a good developer writes first: the pipeline behind FastAPI. Bytecode and stages as in the image it is beside.
 ARG BASE_IMAGE
 FROM ${BASE_IMAGE} AS build
-ARG BUILD
-LABEL opslab.image.build=${BUILD}
+LABEL opslab.image.build=by-hand
 WORKDIR /context
 COPY requirements.txt wheels/* ./
 RUN PYTHONPATH=$(echo /usr/share/python-wheels/pip-*.whl) \
@@ -12,8 +11,7 @@ COPY app.py /packages/opt/plain/
 RUN python3 -m compileall -q -s /packages -p / --invalidation-mode unchecked-hash /packages
 
 FROM ${BASE_IMAGE}
-ARG BUILD
-LABEL opslab.image.build=${BUILD}
+LABEL opslab.image.build=by-hand
 COPY --from=build /packages/ /
 ENV PYTHONPATH=/opt/plain PYTHONDONTWRITEBYTECODE=1 PIPELINE=/artifact/pipeline.pickle
 USER 10001:10001

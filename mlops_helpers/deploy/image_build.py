@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["BUILD", "build", "remove_nameless"]
 
 BUILD = "opslab.image.build"
-"""The label that each stage of a Dockerfile sets to the argument BUILD first of all, and the last to ``finished``."""
+"""The label that each stage of a Dockerfile sets first of all, to ``by-hand``, and the last in the end to ``finished``."""
 _TAIL = 12  # lines of a failing step that an error shows
 _GONE_SECONDS = 30.0  # for the daemon to end what an interrupted build was doing
+_QUIET_SECONDS = 2.0  # it finishes a step before it notices, and tells nobody
 _POLL_SECONDS = 0.05
 
 
@@ -39,13 +40,14 @@ def build(
 
     Raises ``ImageError`` with the failing step and what it said last.
     """
+    recipe = files["Dockerfile"].replace(f"{BUILD}=by-hand".encode(), f"{BUILD}={owner()}".encode())
     said: list[str] = []
     with _leaving_nothing(client):
         for message in client.api.build(
-            fileobj=_context(files),
+            fileobj=_context({**files, "Dockerfile": recipe}),
             custom_context=True,
             tag=name,
-            buildargs={**arguments, "BUILD": owner()},
+            buildargs=dict(arguments),
             network_mode="none",
             nocache=True,
             forcerm=True,
@@ -82,23 +84,30 @@ def _leaving_nothing(client: "docker.DockerClient") -> Iterator[None]:
     """Remove in the end what was made on the way, also by builds that were killed."""
     try:
         yield
+    except ImageError:
+        raise  # the daemon said so: it has ended
     except BaseException as error:
         # The connection lives in frames that the error keeps: cleared, it is closed, and the daemon stops building.
         traceback.clear_frames(error.__traceback__)
-        limit = time.monotonic() + _GONE_SECONDS
-        while client.api.containers(all=True, filters={"label": f"{BUILD}={owner()}"}) and time.monotonic() < limit:
+        began = since = time.monotonic()
+        while time.monotonic() - since < _QUIET_SECONDS and time.monotonic() - began < _GONE_SECONDS:
+            if client.api.containers(all=True, filters={"label": f"{BUILD}={owner()}"}) or remove_nameless(client):
+                since = time.monotonic()
             time.sleep(_POLL_SECONDS)
         raise
     finally:
         remove_nameless(client)
 
 
-def remove_nameless(client: "docker.DockerClient") -> None:
-    """Remove images of builds that have no name (any more), unless somebody builds or uses them."""
+def remove_nameless(client: "docker.DockerClient") -> bool:
+    """Remove images of builds that have no name (any more), unless somebody builds or uses them; were there any?"""
     import docker
 
+    removed = False
     for image in client.api.images(filters={"label": BUILD, "dangling": True}):
         builder = image["Labels"][BUILD]
         if builder in {"finished", owner()} or not owner_lives(builder):
             with suppress(docker.errors.APIError):  # a container is made of it, or it has just been removed
                 client.api.remove_image(image["Id"])
+                removed = True
+    return removed

@@ -3,8 +3,8 @@
 The rules, in their order:
 
 1. Too few comments: ``unknown``. No column beyond its limit: ``nothing``.
-2. There is more of a crowd than usual (new accounts that act together), and without it the window is quiet: ``spam
-   campaign``, unless moderators call most of its comments ham.
+2. There is more of a crowd than usual (new accounts that act together), and without it the window is quiet, or at least
+   less unusual than the crowd: ``spam campaign``, unless moderators call most of its comments ham.
 3. What readers write has not changed, but scores, verdicts or mistakes have. Do scores still rank spam above ham, by
    the labels that have arrived? If so, ``threshold failure``: the threshold, or the scale of the scores, does not fit.
    If not, or if it cannot be said and most scores changed, ``broken feature``: something between comment and score.
@@ -38,7 +38,7 @@ NEXT = {
 MOST = 0.5  # share of the values that must have changed for "most"
 TRACES = "traces"  # the input whose move is damage, however few comments have it
 _FEWEST_LABELS = 20  # of each class, to say anything about the ranking
-_RANK_SIGMAS = 2.33  # one ranking in a hundred that is as good as the reference's is said to have fallen
+_RANK_SIGMAS = 4.0  # standard errors of independent comments, which comments are not: twice what those would need
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ class Diagnosis:
             known = current.loc[crowd, "label"].dropna() if "label" in current else pd.Series(dtype=object)
             spam = (known == "spam").mean() if len(known) else np.nan
             rows.append(("share of spam in the crowd's labels", spam, MOST, f"{len(known)} labels"))
-            if rest.state != "alarm":
+            if rest.state != "alarm" or rest.table["ratio"].max() < check.table.loc["crowd", "ratio"]:
                 return Verdict("benign shift" if spam < MOST else "spam campaign", _table(rows), check, since)
         kind = self._of_readers_or_filter(current, rest, rows)
         return Verdict(kind, _table(rows), check, since)

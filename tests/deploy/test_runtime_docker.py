@@ -111,6 +111,13 @@ def test_a_taken_port_is_another_ones_and_another_is_tried(release, tmp_path, mo
         assert containers(running.folder) == []
 
 
+def test_too_little_memory_is_called_so(release, tmp_path):
+    with DockerRuntime(tmp_path / "d") as running:
+        with pytest.raises(ServiceError, match="filter-0 ended with out of memory before it was ready"):
+            running.deploy(dataclasses.replace(release, limits=Limits(memory_mb=12)))
+        assert containers(running.folder) == []
+
+
 def test_an_image_must_be_there(release, tmp_path):
     with DockerRuntime(tmp_path / "d") as running:
         with pytest.raises(ServiceError, match=r"No such image: opslab-test-none.* Next: opslab image"):

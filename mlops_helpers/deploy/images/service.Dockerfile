@@ -5,8 +5,7 @@
 ARG BASE_IMAGE=python:3.11-slim
 
 FROM ${BASE_IMAGE} AS build
-ARG BUILD
-LABEL opslab.image.build=${BUILD}
+LABEL opslab.image.build=by-hand
 WORKDIR /context
 
 # pip stays in this stage (Debian has it as a wheel). It takes the wheels of the context and needs no network.
@@ -26,8 +25,7 @@ RUN mkdir --mode=1777 /application/data \
 
 
 FROM ${BASE_IMAGE}
-ARG BUILD
-LABEL opslab.image.build=${BUILD}
+LABEL opslab.image.build=by-hand
 
 # two layers: packages change with the lock, the application with every commit
 COPY --from=build /packages/ /
