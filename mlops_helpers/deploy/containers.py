@@ -83,7 +83,7 @@ class Container:
         state, memory = found["State"], None
         if running := state["Status"] == "running":
             with suppress(ServiceError):
-                memory = self.usage().memory
+                memory = self.memory()
         return ReplicaStatus(
             self.name,
             _answers(address, state) if running else _word(state),
@@ -121,8 +121,14 @@ class Container:
         with told(f"reading what {self.name} printed"):
             return str(self._client.api.logs(self.id, tail=lines).decode(errors="replace")).splitlines()
 
+    def memory(self) -> int:
+        """Return the resident memory of its processes in bytes. Raises ``ServiceError`` when it does not run."""
+        with told(f"measuring {self.name}"):
+            processes = self._client.api.top(self.id, ps_args="-eo pid,rss")["Processes"]
+        return sum(int(rss) * 1024 for _, rss in processes)
+
     def usage(self) -> Usage:
-        """Return what it uses. Raises ``ServiceError`` when it does not run."""
+        """Return what its control group uses; Docker looks once a second. Raises ``ServiceError`` when it is gone."""
         with told(f"measuring {self.name}"):
             stats = self._client.api.stats(self.id, stream=False, one_shot=True)
         memory, cpu = stats["memory_stats"], stats["cpu_stats"]["cpu_usage"]["total_usage"]
@@ -135,6 +141,11 @@ class Container:
         """Start it if it is stopped, on the same address; do not wait for it."""
         with told(f"starting {self.name}"):
             self._client.api.start(self.id)
+
+    def is_ready(self) -> bool:
+        """Say whether it answers that it is ready."""
+        state = self.inspect()["State"]
+        return state["Status"] == "running" and _answers(self.address, state) == "ready"
 
     def wait_ready(self, seconds: float) -> None:
         """Return when it answers. Raises ``ServiceError`` with its last words when it ended, or does not in time."""

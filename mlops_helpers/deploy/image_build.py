@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["BUILD", "build", "remove_nameless"]
 
 BUILD = "opslab.image.build"
-"""The label that each stage of a Dockerfile sets first of all, to ``by-hand``, and the last in the end to ``finished``."""
+"""The label that each stage of a Dockerfile sets first of all (``by-hand``), and the last in the end (``finished``)."""
 _TAIL = 12  # lines of a failing step that an error shows
 _GONE_SECONDS = 30.0  # for the daemon to end what an interrupted build was doing
 _QUIET_SECONDS = 2.0  # it finishes a step before it notices, and tells nobody

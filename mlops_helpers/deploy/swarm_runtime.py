@@ -93,7 +93,7 @@ class SwarmRuntime(ContainerRuntime):
 
     def wait_ready(self, name: str, seconds: float = DEADLINE) -> None:
         """Return when all replicas answer; see :meth:`Runtime.wait_ready`."""
-        self._await(name, seconds, lambda one: one.status().state == "ready")
+        self._await(name, seconds, Container.is_ready)
         self._were_ready[name] = {one.name for one in self._containers(name)}
 
     def _await(self, name: str, seconds: float, there: Callable[[Container], bool]) -> None:
