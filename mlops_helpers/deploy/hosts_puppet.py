@@ -55,7 +55,7 @@ def apply(hosts: Hosts, name: str, *, noop: bool = False) -> Result:
         line = ["puppet", "apply", *(f"--{one}dir={scratch / one}" for one in _FOLDERS), "--color=false"]
         line += [f"--hiera_config={scratch / 'hiera.yaml'}", "--show_diff", *(["--noop"] if noop else [])]
         line.append(str(CONTENT / "puppet" / "filter.pp"))
-        done = program.run(line, scratch, {**os.environ, "LC_ALL": "C.UTF-8"})
+        done = program.run(line, scratch, {**os.environ, "LC_ALL": "C.UTF-8", "TMPDIR": str(scratch)})
         report = scratch / "var" / "state" / "last_run_report.yaml"
         found = yaml.load(report.read_text("utf-8"), _Report) if report.exists() else {}  # noqa: S506  # a safe loader
     resources = found.get("resource_statuses")

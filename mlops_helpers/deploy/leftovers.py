@@ -14,9 +14,9 @@ from mlops_helpers.errors import ServiceError
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["remove", "remove_abandoned", "wait_gone"]
+__all__ = ["end_tasks", "remove", "remove_abandoned"]
 
-_GONE_SECONDS = 60.0  # a swarm ends containers in its own time
+_GONE_SECONDS = 60.0
 _POLL_SECONDS = 0.05
 
 
@@ -50,7 +50,7 @@ def remove(client: "docker.DockerClient", *labels: str, drain: bool = False) -> 
                 with suppress(Gone), told("removing a service"):
                     client.api.remove_service(service["ID"])
                     names.append(f"service {service['Spec']['Name']}")
-            wait_gone(client, *labels)
+            end_tasks(client, *labels, drain=drain)
         containers = [Container(client, one) for one in client.api.containers(all=True, **given)]
         end(client, containers, drain=drain)
         names += [f"container {one.name or one.id[:12]}" for one in containers]
@@ -63,13 +63,18 @@ def remove(client: "docker.DockerClient", *labels: str, drain: bool = False) -> 
     return names
 
 
-def wait_gone(client: "docker.DockerClient", *labels: str) -> None:
-    """Wait until the containers of a swarm's services that were removed are gone, as their network outlives them else.
+def end_tasks(client: "docker.DockerClient", *labels: str, drain: bool) -> None:
+    """End the containers of services that were removed: the swarm takes seconds for it, and its network outlives them.
 
     Raises ``ServiceError`` when that takes too long.
     """
     limit = time.monotonic() + _GONE_SECONDS
-    while client.api.containers(all=True, filters={"label": [*labels, swarm.SERVICE]}):
+    given = {"all": True, "filters": {"label": [*labels, swarm.SERVICE]}}
+    while listed := client.api.containers(**given):
         if time.monotonic() > limit:
             raise ServiceError(f"containers of {labels[-1]} do not end. Next: docker ps --filter label={labels[-1]}")
-        time.sleep(_POLL_SECONDS)
+        for one in listed:
+            if one["State"] == "running":
+                with suppress(ServiceError):
+                    Container(client, one).stop()
+        time.sleep(_POLL_SECONDS)  # one that was being made when the service was removed may come yet

@@ -12,7 +12,7 @@ from mlops_helpers.deploy import leftovers, swarm
 from mlops_helpers.deploy.container_runtime import ContainerRuntime
 from mlops_helpers.deploy.containers import Container, find
 from mlops_helpers.deploy.docker_errors import Gone, connect, told
-from mlops_helpers.deploy.ownership import FOLDER, RELEASE, VERSION
+from mlops_helpers.deploy.ownership import RELEASE, VERSION
 from mlops_helpers.deploy.release import Limits, Protection, Release, ReplicaStatus
 from mlops_helpers.deploy.runtime import DEADLINE, Replica
 from mlops_helpers.deploy.swarm_service import service_of
@@ -165,7 +165,7 @@ class SwarmRuntime(ContainerRuntime):
         with suppress(Gone), told(f"ending {name}"):
             self._client.api.remove_service(self._service(name))
         self._were_ready.pop(name, None)
-        leftovers.wait_gone(self._client, f"{FOLDER}={self.folder}", f"{RELEASE}={name}")
+        leftovers.end_tasks(self._client, self._label, f"{RELEASE}={name}", drain=True)
 
     def _service(self, name: str) -> str:
         return f"{self._prefix}-{name}"

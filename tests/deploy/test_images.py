@@ -21,6 +21,7 @@ from packaging.requirements import Requirement
 from mlops_helpers.deploy import base_image, image_build, image_commands, images, wheels
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.docker_engine import engine
+from mlops_helpers.deploy.ownership import owner, owner_lives
 from mlops_helpers.errors import ImageError, RuntimeUnavailable, ServiceError
 from mlops_helpers.model import artifact as artifacts
 
@@ -34,10 +35,11 @@ docker_engine = pytest.mark.engine("docker")
 
 
 def held(client):
-    """Everything that builds make and could leave behind."""
+    """What builds have left: of this process, and of others that are gone."""
     label = {"label": image_build.BUILD}
-    found = [*client.api.images(all=True, filters=label), *client.api.containers(all=True, filters=label)]
-    return {one["Id"] for one in found}
+    found = [*client.api.images(filters=label), *client.api.containers(all=True, filters=label)]
+    builders = {one["Id"]: one["Labels"][image_build.BUILD] for one in found}
+    return {one for one, builder in builders.items() if builder == owner() or not owner_lives(builder)}
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +124,7 @@ def test_filter_gateway_and_blog_run_hardened_from_one_image(run, artifact, unti
     code, said = filtering.exec_run(["sh", "-c", "id -u; touch /opt/x /artifact/x; touch /data/y && echo written"])
     assert code == 0
     lines = said.decode().splitlines()
-    assert (lines[0], lines[-1]) == ("10001", "written")
+    assert {"10001", "written"} < {*lines}
     assert sum("Read-only file system" in line for line in lines) == 2
     filtering.stop(timeout=30)
     assert filtering.wait()["StatusCode"] in {0, 128 + signal.SIGTERM}  # it drained; killed would be 137
@@ -207,7 +209,7 @@ def test_a_failing_step_is_shown_with_its_last_lines_and_nothing_stays(client, r
     with pytest.raises(ImageError) as failure:
         images.build_service_image(AGAIN, wheels=wheel_folder)
     said = str(failure.value)
-    for part in ("Step 5/", "seq 30", "line 30\n", "cannot access '/no/such/folder'", "non-zero code: 2"):
+    for part in ("Step ", "seq 30", "line 30\n", "cannot access '/no/such/folder'", "non-zero code: 2"):
         assert part in said
     assert "line 10\n" not in said
 
@@ -223,10 +225,9 @@ signal.signal(signal.SIGINT, signal.default_int_handler)  # also where the tests
 from mlops_helpers.deploy import images
 images._RECIPE = Path({str(folder)!r})
 images.build_service_image({AGAIN!r}, wheels=Path({str(wheel_folder)!r}))"""
-    before = held(client)
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
     try:
-        until(lambda: process.poll() is not None or held(client) - before)
+        until(lambda: process.poll() is not None or f"{process.pid}/" in str(client.api.containers()))
         process.send_signal(signal.SIGINT)
         assert "KeyboardInterrupt" in process.communicate(timeout=SECONDS)[1]
     finally:

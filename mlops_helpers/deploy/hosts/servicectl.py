@@ -28,6 +28,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+__all__: list[str] = []
+
 __all__ = ["main"]
 
 READY = b'{"ready": true'  # how the line begins that the filter prints once it accepts requests
