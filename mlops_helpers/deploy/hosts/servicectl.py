@@ -10,7 +10,7 @@
 
 ``apply`` starts a successor on the same socket, waits until it is ready, and only then ends the predecessor: no
 connection is refused, and a configuration that does not work changes nothing. The fingerprint is the SHA-256 of
-``etc/filter.toml`` followed by ``etc/token``, as the process read them. What dies is not restarted: who looks finds it.
+``etc/filter.toml`` followed by ``etc/token``, as the process read them. What dies is not restarted, but found.
 """
 
 import argparse
@@ -27,8 +27,6 @@ import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-__all__: list[str] = []
 
 __all__ = ["main"]
 
@@ -115,8 +113,7 @@ class Machine:
         self._root, self._user = root, user
         self._running: Running | None = None
         self._started: list[Running] = []
-        self._lock = threading.RLock()
-        self._address = (host, port)
+        self._lock, self._address = threading.RLock(), (host, port)
         self._socket = self._bound()
         self._address = self._socket.getsockname()
 
@@ -191,7 +188,7 @@ def run(root: Path, args: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="servicectl.py run ROOT")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="port (default: a free one)")
-    parser.add_argument("--user", type=int, help="number of user and group that the filter runs as (default: this one)")
+    parser.add_argument("--user", type=int, help="number of the filter's user and group (default: this one)")
     options = parser.parse_args(args)
     for folder in ("etc", "log", "releases", "run", "scratch", "state"):
         (root / folder).mkdir(parents=True, exist_ok=True)
