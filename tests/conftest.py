@@ -70,6 +70,19 @@ ENGINES |= {
 REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """Share the tests out by file, since fixtures of a module are dear; those that make a swarm run one after another,
+    as a machine has one swarm, and they count what is left of it."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFileAndSwarm(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "swarm" if "test_runtime" in nodeid else super()._split_scope(nodeid)
+
+    return ByFileAndSwarm(config, log)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "engine(name): needs an engine that a machine may lack")
     config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it")

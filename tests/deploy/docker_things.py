@@ -18,6 +18,16 @@ def client_of_daemon():
     return docker.DockerClient(DAEMON, version="auto", timeout=60)
 
 
+def bridges():
+    """The bridge that comes with a swarm and outlives it, if there is one: others may have left it."""
+    with contextlib.suppress(docker.errors.DockerException), contextlib.closing(client_of_daemon()) as client:
+        return client.api.networks(names=["docker_gwbridge"])
+    return []
+
+
+THERE_BEFORE = {one["Id"] for one in bridges()}
+
+
 def things(folder):
     """What is in Docker and in this system that this process made, or that has a state folder below ``folder``."""
 
@@ -28,7 +38,7 @@ def things(folder):
     with contextlib.suppress(docker.errors.DockerException), contextlib.closing(client_of_daemon()) as client:
         found += [("container", one["Id"]) for one in client.api.containers(all=True) if ours(one["Labels"])]
         found += [("network", one["Name"]) for one in client.api.networks() if ours(one["Labels"] or {})]
-        found += [("network", one["Name"]) for one in client.api.networks(names=["docker_gwbridge"])]
+        found += [("network", one["Name"]) for one in bridges() if one["Id"] not in THERE_BEFORE]
         found += [("volume", one["Name"]) for one in client.api.volumes()["Volumes"] or () if ours(one["Labels"] or {})]
         found += [("image", one["Id"]) for one in client.api.images() if f"test-{os.getpid()}" in str(one["RepoTags"])]
         state = client.info()["Swarm"]
