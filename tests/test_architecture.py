@@ -96,7 +96,8 @@ def test_a_module_publishes_names_that_exist_and_is_of_one_concept(path: Path) -
         published = next(
             ast.literal_eval(n.value)
             for n in tree.body
-            if isinstance(n, ast.Assign | ast.AnnAssign) and n.value is not None
+            if isinstance(n, ast.Assign | ast.AnnAssign)
+            and n.value is not None
             and getattr(n.targets[0] if isinstance(n, ast.Assign) else n.target, "id", "") == "__all__"
         )
         assert set(published) <= defined
