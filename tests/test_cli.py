@@ -1,12 +1,15 @@
 import json
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from mlops_helpers import cli
 from mlops_helpers.errors import OpsLabError
 
+PROJECT = Path(__file__).resolve().parent.parent
 KERNELSPEC = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
 
 
@@ -145,3 +148,14 @@ def test_help_loads_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_command_that_a_text_or_an_error_names_is_there():
+    texts = [*PROJECT.glob("mlops_helpers/**/*.py"), *PROJECT.glob("notebooks/**/*.ipynb"), PROJECT / "README.md"]
+    named = {
+        (name, path.name)
+        for path in texts
+        for name in re.findall(r"(?:Next: |`|or )opslab ([a-z]+)\b", path.read_text(encoding="utf-8"))
+    }
+    assert len({name for name, _ in named}) > 5
+    assert [one for one in sorted(named) if one[0] not in cli.COMMANDS] == []
