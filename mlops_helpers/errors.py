@@ -17,6 +17,8 @@
     │   └── LogFailed       the disk refused a write: nothing is recorded any more
     ├── MetricsError        metrics cannot be scraped, understood or asked for, or there are none
     ├── ObjectiveError      a service level objective, an alert rule or a record of releases that cannot work
+    ├── PipelineError       a pipeline or its record cannot work as it is written, or another run is under way
+    │   └── GateRefused     a gate says no: the release does not go on
     ├── RegistryError       a registered model, version or alias does not exist
     └── NotebookError       a notebook cannot be run or checked
         ├── CellError       a cell raised: carries cell, source and traceback
@@ -32,6 +34,7 @@ __all__ = [
     "DataError",
     "DownloadError",
     "EventLogError",
+    "GateRefused",
     "ImageError",
     "LogFailed",
     "LogFull",
@@ -40,6 +43,7 @@ __all__ = [
     "ObjectiveError",
     "OpsLabError",
     "ParameterError",
+    "PipelineError",
     "RegistryError",
     "RuntimeUnavailable",
     "ServiceError",
@@ -111,6 +115,14 @@ class MetricsError(OpsLabError):
 
 class ObjectiveError(OpsLabError):
     """A service level objective, an alert rule or a record of releases that cannot work as it is written."""
+
+
+class PipelineError(OpsLabError):
+    """A pipeline or the record of its releases cannot work as it is, or another run is under way."""
+
+
+class GateRefused(PipelineError):
+    """A gate says no: what it judged is not released."""
 
 
 class NotebookError(OpsLabError):

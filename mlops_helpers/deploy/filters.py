@@ -3,9 +3,10 @@
 import threading
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.fleet import Fleet
@@ -41,9 +42,9 @@ class Filters:
         """Hosts and ports by version, as the gateway has them."""
         return {version: [*found] for version, found in self._routed.items()}
 
-    def launch(self, version: str, artifact: Artifact, replicas: int) -> None:
+    def launch(self, version: str, artifact: Artifact, replicas: int, **own: Any) -> None:
         """Start filters that the gateway will know from its start. Raises ``ServiceError``."""
-        release = self._release(version, artifact, replicas)
+        release = self._release(version, artifact, replicas, **own)
         self.runtime.launch(release)
         self._keep(release)
 
@@ -53,9 +54,12 @@ class Filters:
         for release in self._releases.values():
             self.runtime.wait_ready(release.name, max(0.0, limit - time.monotonic()))
 
-    def add(self, version: str, artifact: Artifact, replicas: int) -> None:
-        """Start filters of another version and tell the gateway. Raises ``ServiceError``; nothing has changed then."""
-        release = self._release(version, artifact, replicas)
+    def add(self, version: str, artifact: Artifact, replicas: int, **own: Any) -> None:
+        """Start filters of another version and tell the gateway. Raises ``ServiceError``; nothing has changed then.
+
+        ``own`` may give it ``environment``, ``image`` and ``limits`` of its own.
+        """
+        release = self._release(version, artifact, replicas, **own)
         self.runtime.deploy(release, deadline=START_SECONDS)
         with undone_by(lambda: self._forget(version)):
             self._keep(release)
@@ -82,10 +86,19 @@ class Filters:
         """Tell the gateway. Raises ``ServiceError`` when it refuses, saying why."""
         call("PUT", self.gateway, f"/admin/{part}", value, token=self._token)
 
-    def _release(self, version: str, artifact: Artifact, replicas: int) -> Release:
+    def _release(
+        self,
+        version: str,
+        artifact: Artifact,
+        replicas: int,
+        *,
+        environment: Mapping[str, str] | None = None,
+        image: str = "",
+        limits: Limits | None = None,
+    ) -> Release:
         if version in self._releases:
             raise ParameterError(f"there is a version {version}. Next: another name, or remove_version({version!r})")
-        if not self._image and self.runtime.name != "process":
+        if not (image or self._image) and self.runtime.name != "process":
             from mlops_helpers.deploy.images import build_service_image
 
             self._image = build_service_image().name
@@ -93,12 +106,12 @@ class Filters:
             f"filter-{version}",
             version,
             artifact,
-            image=self._image,
+            image=image or self._image,
             replicas=replicas,
-            limits=self._limits,
+            limits=limits or self._limits,
             durability=self._durability,
             folder=self._folder / version,
-            environment={"OPSLAB_ADMIN_TOKEN": self._token},
+            environment={**(environment or {}), "OPSLAB_ADMIN_TOKEN": self._token},
         )
 
     def _known(self, version: str) -> Release:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.filters import START_SECONDS, Filters
@@ -31,7 +31,7 @@ class Platform:
     ``folder`` keeps databases and logs, also for the next platform there; None: a new one, removed with this object.
     What dies is restarted if ``supervise``. ``by`` says to others who runs it. ``runtime`` is ``process``, ``docker``
     or ``swarm``, with ``limits`` for each filter; containers are of ``image`` (empty: the one that is built of this
-    package).
+    package). ``environment`` is set for the filters of ``versions``.
 
     A context; or call :meth:`up` and :meth:`down`. What was forgotten ends with the object, the interpreter or, if
     that is killed, by itself.
@@ -54,6 +54,7 @@ class Platform:
         runtime: str = "process",
         image: str = "",
         limits: Limits | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         if not versions:
             raise ParameterError("no version is given; accepted: at least one, such as {'v1': artifact}")
@@ -62,7 +63,7 @@ class Platform:
         self._initial = {version: _checked(version, source, replicas) for version, source in versions.items()}
         kind = runtime_class(runtime)
         kind.available()
-        self._replicas, self._port = replicas, port
+        self._replicas, self._port, self._environment = replicas, port, environment
         self._comments_per_minute, self._by = comments_per_minute, by
         self.admin_token, self.moderator_token = secrets.token_urlsafe(32), secrets.token_urlsafe(32)
         self._fleet = Fleet(folder, fronts=_FRONTS, supervise=supervise)
@@ -80,7 +81,7 @@ class Platform:
             # What an admin call changed outlives a gateway, but these addresses are those of the last platform.
             (self.folder / "gateway" / "state.json").unlink(missing_ok=True)
             for version, artifact in self._initial.items():
-                self._filters.launch(version, artifact, self._replicas)
+                self._filters.launch(version, artifact, self._replicas, environment=self._environment)
             upstreams = [f"--upstream={version}={one}" for version, found in self.filters.items() for one in found]
             gateway = self._fleet.add(
                 "gateway",
@@ -153,13 +154,15 @@ class Platform:
         """Return what there is to know of each service."""
         return [*(one for one in self._fleet.status() if one.name in _FRONTS), *self.runtime.status()]
 
-    def add_version(self, version: str, artifact: Source, *, replicas: int = 1) -> None:
+    def add_version(self, version: str, artifact: Source, *, replicas: int = 1, **own: Any) -> None:
         """Start filters of another version; they get comments by :meth:`set_weights` or :meth:`set_shadow`.
+
+        ``own`` may be ``limits`` and ``image``, instead of the platform's, and ``environment``.
 
         Raises ``ParameterError`` when the version is there already or named strangely, ``ServiceError`` when its
         filters do not get ready; then nothing has changed.
         """
-        self._filters.add(version, _checked(version, artifact, replicas), replicas)
+        self._filters.add(version, _checked(version, artifact, replicas), replicas, **own)
 
     def remove_version(self, version: str) -> None:
         """Let a version's filters answer what they have, and end them; their logs stay.

@@ -3,7 +3,6 @@
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from mlops_helpers.errors import MetricsError
@@ -111,8 +110,7 @@ class Measured:
         """Return when the selector had a value last; what was seen ``enough`` seconds ago is not asked again."""
         if self._at - self._seen.get(selector, -math.inf) <= enough:
             return self._seen[selector]
-        latest = self._source.value(selector, at=self._at, by=())["value"].to_numpy()
-        if not np.isnan(latest).all():
+        if self._source.has_value(selector, self._at):
             self._seen[selector] = self._at
         return self._seen.get(selector, -math.inf)
 

@@ -146,6 +146,14 @@ class MetricsSource(ABC):
         times, labels = _instants(at, None, None, None), _labels(by)
         return answers(times, self._value(_selector(selector), times, labels), labels)
 
+    def has_value(self, selector: Selector | str, at: float | None = None) -> bool:
+        """Say whether :meth:`value` knows any series: asked often, tables cost more."""
+        return self._has_value(_selector(selector), int(_instants(at, None, None, None)[0]))
+
+    def _has_value(self, selector: Selector, time: int) -> bool:
+        rows = self._value(selector, np.array([time], np.int64), ())
+        return not all(np.isnan(row).all() for row in rows.values())
+
     def _grown(self, selector: Selector | str, window: float, times: Millis, by: By) -> Rows:
         rows = self._increase(_selector(selector), _window(window), times, by)
         with np.errstate(invalid="ignore"):  # samples that are no counts can make it shrink

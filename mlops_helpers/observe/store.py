@@ -3,7 +3,6 @@
 16 bytes a sample, no compression: 10 targets of 100 series at 1 s for an hour take 60 MB.
 """
 
-import itertools
 import json
 import zipfile
 import zlib
@@ -15,7 +14,7 @@ import numpy as np
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe import tables
 from mlops_helpers.observe.intake import Intake
-from mlops_helpers.observe.memory import Memory
+from mlops_helpers.observe.memory import Memory, window_edges
 from mlops_helpers.observe.questions import Edges, Floats, Millis, edges, histogram_quantile, increase
 from mlops_helpers.observe.selector import Selector
 from mlops_helpers.observe.source import LOOKBACK, MetricsSource
@@ -113,15 +112,19 @@ class Store(Intake, MetricsSource):
                     summed[key] = summed.get(key, 0.0) + np.array([value])
         return summed
 
+    def _has_value(self, selector: Selector, time: int) -> bool:
+        with self._lock:
+            return any(series.at(time, LOOKBACK) is not None for series in self._memory.matching(selector))
+
     def _increase(self, selector: Selector, window: int, times: Millis, by: By) -> Rows:
         starts, once = times - window, len(times) == 1
         with self._lock:
             found = self._memory.matching(selector)
             if once:
-                held = [series.edges(int(starts[0]), int(times[0])) for series in found]
+                held = window_edges(found, int(starts[0]), int(times[0]))
             else:
                 samples = [series.window(int(starts[0]), int(times[-1])) for series in found]
-        groups = [_group(series.key, by) for series in found]
+        groups = [()] * len(found) if by == () else [_group(series.key, by) for series in found]
         place = {key: number for number, key in enumerate(dict.fromkeys(groups))}
         total = np.zeros((len(place), len(times)))
         known = np.zeros(total.shape, bool)
@@ -129,8 +132,7 @@ class Store(Intake, MetricsSource):
         for begin in range(0, len(found), at_once):
             batch = slice(begin, begin + at_once)
             if once:
-                numbers = itertools.chain.from_iterable(held[batch])
-                parts = np.fromiter(numbers, float).reshape(-1, 6).T[:, :, None]
+                parts = held[:, batch, None]
             else:
                 parts = np.stack([np.array(edges(*some, starts, times)) for some in samples[batch]], axis=1)
             grown, enough = increase(Edges(*parts), starts, times), parts[-1] > 0

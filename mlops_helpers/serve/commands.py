@@ -78,9 +78,10 @@ def serve(args: argparse.Namespace) -> int:
     from mlops_helpers.model import artifact
     from mlops_helpers.serve.asgi import Limits
     from mlops_helpers.serve.filter import make_filter
+    from mlops_helpers.serve.preparing import prepared
     from mlops_helpers.serve.scoring import ServedModel
 
-    model = ServedModel.of(args.name, artifact.load(args.artifact, args.sha256))
+    model = ServedModel.of(args.name, prepared(artifact.load(args.artifact, args.sha256)))
     limits = Limits(concurrency=args.concurrency)
     token = os.environ.pop("OPSLAB_ADMIN_TOKEN", "")
     log = _folder(args, f"filter-{args.name}") / "predictions"

@@ -22,6 +22,7 @@ from mlops_helpers.model import artifact as artifacts
 from mlops_helpers.serve.asgi import DEFAULT_LIMITS, App, Limits, Problem, Request, Response
 from mlops_helpers.serve.eventlog import EventLog
 from mlops_helpers.serve.openapi import COMMENT_ID, filter_description
+from mlops_helpers.serve.preparing import prepared
 from mlops_helpers.serve.scoring import ServedModel
 
 __all__ = ["MAX_BATCH", "MAX_CHARACTERS", "make_filter"]
@@ -204,7 +205,7 @@ class _Filter:
             loaded = await asyncio.to_thread(artifacts.load, Path(wanted["folder"]), wanted["sha256"])
         except (ArtifactError, ValueError) as error:  # ValueError: a path with NUL
             raise Problem(422, str(error)) from None
-        self._use(ServedModel.of(wanted["version"], loaded))
+        self._use(ServedModel.of(wanted["version"], prepared(loaded)))
         return await self.version(request)
 
 

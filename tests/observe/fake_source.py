@@ -54,6 +54,9 @@ class FakeSource:
     def growth(self, selector, window, at=None) -> float:
         return float(self.increase(selector, window, at=at)["value"].iloc[0])
 
+    def has_value(self, selector, at=None) -> bool:
+        return bool(self.value(selector, at=at)["value"].notna().any())
+
     def value(self, selector, at=None, by=None) -> pd.DataFrame:
         found = []
         for _, times, values in self._meant(selector):
