@@ -10,7 +10,7 @@ from mlops_helpers.errors import RuntimeUnavailable, ServiceError
 if TYPE_CHECKING:  # a fifth of a second to import
     import docker
 
-__all__ = ["Gone", "PortTaken", "connect", "told"]
+__all__ = ["Gone", "OutOfSequence", "PortTaken", "connect", "told"]
 
 _SECONDS = 30  # the daemon answers what is asked here within some of them
 
@@ -21,6 +21,10 @@ class PortTaken(ServiceError):
 
 class Gone(ServiceError):
     """Docker knows nothing of that name, any more or yet."""
+
+
+class OutOfSequence(ServiceError):
+    """A swarm's object was changed since it was read."""
 
 
 def connect() -> "docker.DockerClient":
@@ -67,6 +71,8 @@ def _refusal(doing: str, error: "docker.errors.APIError") -> ServiceError:
     lower = said.lower()
     if "port is already allocated" in lower or "address already in use" in lower:
         return PortTaken(f"{doing}: {said}")
+    if "update out of sequence" in lower:
+        return OutOfSequence(f"{doing}: {said}")
     if "no such image" in lower:
         return Gone(f"{doing}: {said}. Next: opslab image build, or name an image that docker images shows")
     if error.status_code == 404:

@@ -11,7 +11,7 @@ from typing import Any
 from mlops_helpers.deploy import leftovers, swarm
 from mlops_helpers.deploy.container_runtime import ContainerRuntime
 from mlops_helpers.deploy.containers import Container, find
-from mlops_helpers.deploy.docker_errors import Gone, connect, told
+from mlops_helpers.deploy.docker_errors import Gone, OutOfSequence, connect, told
 from mlops_helpers.deploy.ownership import RELEASE, VERSION
 from mlops_helpers.deploy.release import Limits, Protection, Release, ReplicaStatus
 from mlops_helpers.deploy.runtime import DEADLINE, Replica
@@ -24,6 +24,7 @@ from mlops_helpers.errors import ParameterError, ServiceError
 __all__ = ["SwarmRuntime"]
 
 _POLL_SECONDS = 0.1
+_UNDER_WAY = ("updating", "rollback_started")
 
 
 class SwarmRuntime(ContainerRuntime):
@@ -146,8 +147,8 @@ class SwarmRuntime(ContainerRuntime):
         with undone_by(partial(self._put, release.name, before)):
             self._put(release.name, before | {"TaskTemplate": template, "Labels": given["labels"]})
             while True:
-                status = self._inspect(release.name).get("UpdateStatus", {})
-                if status.get("StartedAt") != earlier and status["State"] not in ("updating", "rollback_started"):
+                status = self._inspect(release.name).get("UpdateStatus", {})  # empty until the swarm gets to it
+                if status.get("StartedAt", earlier) != earlier and status["State"] not in _UNDER_WAY:
                     break
                 if time.monotonic() > limit:
                     raise ServiceError(f"{release.name} was not updated within {deadline:g} s: {status.get('Message')}")
@@ -180,19 +181,26 @@ class SwarmRuntime(ContainerRuntime):
 
     def _put(self, name: str, specification: dict[str, Any]) -> None:
         """Give a service another specification."""
-        service = self._inspect(name)
-        with told(f"changing {name}"):
-            self._client.api.update_service(
-                service["ID"],
-                service["Version"]["Index"],
-                name=specification["Name"],
-                labels=specification["Labels"],
-                task_template=specification["TaskTemplate"],
-                mode=specification["Mode"],
-                update_config=specification["UpdateConfig"],
-                rollback_config=specification["RollbackConfig"],
-                endpoint_spec=specification["EndpointSpec"],
-            )
+        limit = time.monotonic() + DEADLINE
+        while True:
+            service = self._inspect(name)
+            try:
+                with told(f"changing {name}"):
+                    self._client.api.update_service(
+                        service["ID"],
+                        service["Version"]["Index"],
+                        name=specification["Name"],
+                        labels=specification["Labels"],
+                        task_template=specification["TaskTemplate"],
+                        mode=specification["Mode"],
+                        update_config=specification["UpdateConfig"],
+                        rollback_config=specification["RollbackConfig"],
+                        endpoint_spec=specification["EndpointSpec"],
+                    )
+                return
+            except OutOfSequence:  # the swarm noted something in it since it was read
+                if time.monotonic() > limit:
+                    raise
 
     def _containers(self, name: str = "") -> list[Container]:
         """Return who is in each slot: those that run, else who was in it last."""

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import os
 import socket
+import types
 
 import psutil
 import pytest
@@ -16,6 +17,7 @@ from mlops_helpers.deploy.exits import exit_reason
 from mlops_helpers.deploy.platform import Platform
 from mlops_helpers.deploy.process_runtime import ProcessRuntime
 from mlops_helpers.deploy.runtime import RUNTIMES, Limits, Release, runtime
+from mlops_helpers.deploy.swarm_runtime import SwarmRuntime
 from mlops_helpers.deploy.undoing import undone_by, uninterrupted
 from mlops_helpers.errors import ParameterError, RuntimeUnavailable, ServiceError
 from mlops_helpers.model import artifact as artifacts
@@ -239,3 +241,36 @@ def test_nothing_is_left_of_a_limited_process(release, tmp_path):
         assert any("process" in one for one in more)
         assert any("cgroup" in one for one in more) == bool(cgroups.parents())
     assert things(str(tmp_path)) == before
+
+
+class SlowSwarm:
+    """A swarm that answers as Docker's does just after an update: changed meanwhile, and not begun yet."""
+
+    def __init__(self):
+        state = {"Name": "s-filter-v1", "Labels": {ownership.VERSION: "v1"}, "Mode": {}, "UpdateConfig": {}}
+        state |= {"RollbackConfig": {}, "EndpointSpec": {}, "TaskTemplate": {"ForceUpdate": 0}}
+        done = {"State": "completed", "StartedAt": "2026-01-01"}
+        self.statuses = [done, {}, {"State": "updating", "StartedAt": "2026-01-02"}, done | {"StartedAt": "2026-01-02"}]
+        self.specification, self.tries = state, 0
+
+    def inspect_service(self, name):
+        status = self.statuses.pop(0) if len(self.statuses) > 1 and self.tries != 1 else self.statuses[0]
+        return {"ID": "1", "Version": {"Index": self.tries}, "Spec": self.specification, "UpdateStatus": status}
+
+    def update_service(self, *args, **given):
+        from docker.errors import APIError
+
+        self.tries += 1
+        if self.tries == 1:
+            raise APIError("500", explanation="rpc error: code = Unknown desc = update out of sequence")
+
+
+def test_an_update_of_a_swarm_waits_until_it_is_done_and_asks_again_when_the_swarm_was_faster(monkeypatch, release):
+    running = object.__new__(SwarmRuntime)
+    api = SlowSwarm()
+    running._client, running._prefix = types.SimpleNamespace(api=api), "s"
+    monkeypatch.setattr(SwarmRuntime, "_specification", lambda *_: {"task_template": {}, "labels": {}})
+    monkeypatch.setattr(SwarmRuntime, "wait_ready", lambda *_: None)
+    running.update(release)
+    assert api.tries == 2
+    assert api.statuses == [{"State": "completed", "StartedAt": "2026-01-02"}]
