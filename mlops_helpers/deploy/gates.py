@@ -5,13 +5,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mlops_helpers.errors import PipelineError
 
 if TYPE_CHECKING:
     from mlops_helpers.deploy.bundle import Bundle
     from mlops_helpers.deploy.production import Production
+    from mlops_helpers.deploy.rollback import Tell
 
 __all__ = ["GATES", "Gate", "Job", "Target"]
 
@@ -20,8 +21,8 @@ __all__ = ["GATES", "Gate", "Job", "Target"]
 class Target:
     """What a release goes into, and what it is measured by.
 
-    ``champion`` is the release that serves now (None: none does; by default, what ``production`` says). ``remaining`` is
-    the share of the error budget that is left, NaN: not known. ``runtime`` is what staging runs on.
+    ``champion`` is the release to be compared with; None: what serves in ``production``. ``remaining`` is the share of
+    the error budget that is left, NaN: not known. ``runtime`` is what staging runs on.
     """
 
     production: "Production | None" = None
@@ -38,9 +39,9 @@ class Target:
 class Job:
     """What a gate is given.
 
-    ``source`` has the files of the commit that the stage declared, and no others; ``needs`` and ``facts`` what the stages
-    made and said that it needs, by name; ``output`` is an empty folder for what it makes; ``scratch`` one for what it
-    needs meanwhile. ``say`` writes to the stage's log. ``release`` is the name in the record.
+    ``source`` has the files of the commit that the stage declared, and no others. ``needs`` and ``facts`` are what the
+    stages that it needs made and said, by name. ``output`` is an empty folder for what it makes, ``scratch`` one that
+    goes with it. ``say`` writes to the stage's log, ``tell`` an event to the record of the release.
     """
 
     source: Path
@@ -50,8 +51,8 @@ class Job:
     facts: Mapping[str, Mapping[str, Any]]
     settings: Mapping[str, Any]
     target: Target
-    say: Callable[[str], None]
-    release: str = ""
+    say: Callable[[str], object]
+    tell: "Tell"
 
     def setting(self, name: str, default: float) -> float:
         """Return a number that the stage was given. Raises ``PipelineError`` when it is none."""
@@ -81,7 +82,7 @@ class Gate:
 class _Gates(Mapping[str, Gate]):
     """The gates of this package by name; the modules they live in are loaded when they are needed."""
 
-    _MODULES = {
+    _MODULES: ClassVar[Mapping[str, str]] = {
         "configuration": "gates_commit",
         "sources": "gates_sources",
         "unit_tests": "gates_commit",

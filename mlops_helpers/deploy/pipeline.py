@@ -13,14 +13,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import mlops_helpers
 from mlops_helpers.deploy.gates import GATES, Gate, Job, Target
-from mlops_helpers.deploy.pipeline_store import StageResult, Store, hashes, tree_hash
+from mlops_helpers.deploy.pipeline_store import StageResult, Store, hashes
 from mlops_helpers.deploy.stages import Pipeline, Stage
 from mlops_helpers.errors import GateRefused, PipelineError
 
@@ -128,7 +128,7 @@ def _stage(
                 stage.settings,
                 target,
                 write,
-                release,
+                partial(store.record.append, release=release),
             )
             facts: dict[str, Any] = {}
             reason = ""
@@ -166,11 +166,13 @@ def _identify(store: Store, source: Path) -> tuple[str, str]:
 
     It goes on with the last release if that is of the same source and nobody had to step in since.
     """
-    identity, entries = tree_hash(source), store.record.entries()
+    files = {name: digest for name, digest in hashes(source).items() if "__pycache__" not in name}
+    identity = hashlib.sha256(json.dumps(files).encode()).hexdigest()
+    entries = store.record.entries()
     started = [entry for entry in entries if entry["event"] == "started"]
     if started and started[-1]["source"] == identity:
         name = str(started[-1]["release"])
-        if not any(one["release"] == name and one["event"] in ("failed", "rolled back") for one in entries):
+        if not any(one["release"] == name and one["event"] in ("failed", "rolled_back") for one in entries):
             return name, identity
     return f"release-{len(started) + 1}", identity
 
@@ -210,12 +212,12 @@ def _key(stage: Stage, gate: Gate, seen: Path, target: Target, done: Mapping[str
 @cache
 def _code_here() -> str:
     """Return the hash of this package and of what it computes with: other code may judge otherwise."""
-    ours = tree_hash_of_code(Path(mlops_helpers.__file__).parent)
+    ours = _code_of(Path(mlops_helpers.__file__).parent)
     libraries = [f"{name} {version(name)}" for name in ("numpy", "pandas", "scipy", "scikit-learn")]
     return hashlib.sha256("\n".join([ours, platform.python_version(), *libraries]).encode()).hexdigest()
 
 
-def tree_hash_of_code(folder: Path) -> str:
+def _code_of(folder: Path) -> str:
     """Return one hash of the Python files below a folder."""
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.py"))]
     return hashlib.sha256("".join(parts).encode()).hexdigest()

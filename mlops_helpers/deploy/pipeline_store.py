@@ -6,9 +6,9 @@
     releases.jsonl    the record (see release_record): what it does not name is not believed
     stages/NAME-KEY/  result.json, log.txt and output/ of a stage that ended; KEY is the hash of all that decided it
 
-DVC keeps stages by hash as well, and was tried: 97 packages for it, a shell command and a new interpreter for each stage
-(2 to 4 s where scikit-learn is needed), no gate that says why, and no way to let a verdict depend on what is no file, such
-as which release serves now. These lines need none of it; an unchanged pipeline takes less than DVC's half second.
+DVC keeps stages by hash as well, and was tried. It brings 97 packages, starts a shell and an interpreter for each stage
+(2 to 4 s where scikit-learn is needed), knows no gate that says why, and no verdict that depends on what is no file,
+such as which release serves now.
 """
 
 import fcntl

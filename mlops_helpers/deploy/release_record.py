@@ -1,8 +1,8 @@
 """The record of releases: what was tried, which gate said what, what was deployed and what became of it.
 
 A file with one line of JSON an entry, only ever appended to. Each entry names the hash of the one before, so that
-changing, removing or exchanging one shows; ``head.json`` names the last, so that cutting the end off shows, too. Who can
-write to the folder can still write a whole new history: whoever must be sure keeps :attr:`ReleaseRecord.head` elsewhere.
+changing, removing or exchanging one shows; ``head.json`` names the last, so that cutting the end off shows, too. Who
+can write to the folder can still write a new history: who must be sure keeps :attr:`ReleaseRecord.head` elsewhere.
 """
 
 import fcntl
@@ -149,8 +149,8 @@ class ReleaseRecord:
         # A writer that was killed between the two files leaves a head that is behind, never one that is ahead.
         if not isinstance(number, int) or not 0 <= number < len(hashes) or hashes[number] != head.get("sha256"):
             raise PipelineError(
-                f"{self.path} has {len(entries)} entries, {_HEAD} names number {number}: the record was cut or exchanged. "
-                "Next: restore both from a backup; nothing is released on such a record"
+                f"{self.path} has {len(entries)} entries, {_HEAD} names number {number}: the record was cut or "
+                "exchanged. Next: restore both from a backup; nothing is released on such a record"
             )
 
     def _set_head(self, entry: dict[str, Any]) -> None:
