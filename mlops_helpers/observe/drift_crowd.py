@@ -8,9 +8,10 @@ import pandas as pd
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.drift_signals import phrases, times
 
-__all__ = ["Crowds"]
+__all__ = ["MUCH", "Crowds"]
 
-MUCH = 5  # comments of one account, or with one phrase, in one window
+MUCH = 5
+"""Comments of one account, or with one phrase, in one window: the smallest crowd."""
 OFTENER = 5  # times as often as in the reference
 PURE = 0.9  # of the comments with a phrase come from new accounts
 

@@ -23,6 +23,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mlops_helpers.errors import MetricsError, ParameterError
+from mlops_helpers.observe.drift_crowd import MUCH
 from mlops_helpers.observe.drift_distances import COUNTED, Bins
 from mlops_helpers.observe.drift_signals import times
 
@@ -33,6 +34,7 @@ FEWEST = 30
 _FEWEST_VALUES = 20  # known values of a column, such as labels that have arrived
 _FEWEST_WINDOWS = 4
 _ODD = 5  # so many rows of a kind that the reference never had are no alarm yet
+_ODD_OF = {"crowd": 2 * MUCH}  # it comes by the crowd, and a quiet week can have two of the smallest
 _DAY = pd.Timedelta("1D")
 
 Array = NDArray[np.float64]
@@ -130,7 +132,8 @@ class Detector:
             ratios.append(np.divide(apart, usual, out=np.zeros_like(apart), where=usual > 0))
             unit = usual * _design_effect(_apart(counts, real, distance), apart, n_windows)
             total = counts.sum(0)
-            fitted[name] = chosen, total, unit, _floor(total, n_windows, len(chosen) - 2, distance)
+            floor = _floor(total, n_windows, len(chosen) - 2, distance, _ODD_OF.get(name, _ODD))
+            fitted[name] = chosen, total, unit, floor
         most = float(np.quantile(np.max(ratios, axis=0), 1 - rate))
         limits = {
             name: _Column(chosen, total, max(most * unit, floor))
@@ -225,13 +228,13 @@ def _apart(counts: Array, windows: Array, distance: str) -> Array:
         return np.nan_to_num(COUNTED[distance](rest, current) * n * m / (n + m))
 
 
-def _floor(total: Array, n_windows: int, unseen: int, distance: str) -> float:
+def _floor(total: Array, n_windows: int, unseen: int, distance: str, odd: int) -> float:
     """Return the distance, freed of its size, of a usual window of which a few rows are of a kind that is new.
 
     Else a column that never varied, such as one that counts damage, would raise an alarm for a single odd comment.
     """
     current = total / n_windows
-    current[unseen] += _ODD
+    current[unseen] += odd
     n, m = total.sum(), current.sum()
     return float(COUNTED[distance](total, current) * n * m / (n + m))
 
