@@ -156,16 +156,14 @@ def _labelled(
     looks = len(weight) + 4 * max(1, world.label_delay // window)
     late = np.arange(1, looks + 1) * window / max(world.label_delay, 1)
     delays = np.diff(ndtr(np.log(late)), prepend=0.0)
-    added = np.zeros((len(canary), looks, len(RATIOS)))
+    counts = {share: np.zeros((2, len(canary), looks)) for share in np.unique(weight)}
     for place, share in enumerate(weight):
         after = np.append(delays[: looks - place], 0.0)
         after[-1] = 1 - after[:-1].sum()  # known too late to count
-
-        def known(comments: Array, rate: float, after: Array = after) -> Array:
-            wrong = rng.binomial(rng.binomial(comments, world.labelled), rate)
-            return np.asarray(rng.multinomial(wrong, after)[:, :-1])
-
-        hits = known(canary[:, place], rates[1][place])
-        events = hits + known(control[:, place], rates[0][place])
-        added[:, place:] += increments(hits, events, share)
+        for row, (comments, rate) in enumerate(((canary, rates[1]), (control, rates[0]))):
+            wrong = rng.binomial(rng.binomial(comments[:, place], world.labelled), rate[place])
+            counts[share][row, :, place:] += rng.multinomial(wrong, after)[:, :-1]
+    added = np.zeros((len(canary), looks, len(RATIOS)))
+    for share, (hits, others) in counts.items():
+        added += increments(hits, hits + others, np.full(looks, share))
     return added

@@ -11,7 +11,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib.metadata import version
@@ -79,6 +79,7 @@ def run(
     stages, target, source = pipeline.until(end), target or Target(), Path(source)
     _refuse(stages, source, target, gates)
     with store.one_run():
+        target = replace(target, champion=target.serving())  # one and the same for all stages
         release, identity = _identify(store, source)
         known = {entry["event"] for entry in store.record.entries() if entry["release"] == release}
         if not known:
@@ -105,26 +106,27 @@ def _stage(
     stage: Stage, gate: Gate, source: Path, target: Target, store: Store, done: Mapping[str, StageResult], release: str
 ) -> StageResult:
     """Return how a stage ends: as it did before if nothing has changed, else by asking its gate; and record it."""
-    with store.workplace() as place, (place / "log.txt").open("w", encoding="utf-8") as log:
-        seen, scratch = place / "source", place / "scratch"
-        seen.mkdir()
-        scratch.mkdir()
-        _copy(stage, source, seen)
-        key = _key(stage, gate, seen, target, done)
-        found = None if gate.always else store.find(stage.name, key)
-        if found is None:
+    seen = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in _seen(stage, source).items()}
+    key = _key(stage, gate, seen, target, done)
+    found = None if gate.always else store.find(stage.name, key)
+    if found is None:
+        with store.workplace() as place, (place / "log.txt").open("w", encoding="utf-8") as log:
+            inputs, scratch = place / "source", place / "scratch"
+            _copy(stage, source, inputs)
+            if hashes(inputs) != seen:
+                raise PipelineError(f"{source} was changed while stage {stage.name} read it. Next: run again")
+            scratch.mkdir()
 
             def write(text: str) -> None:
                 print(f"{datetime.now(UTC).isoformat(timespec='milliseconds')} {text}", file=log, flush=True)
 
             began = time.perf_counter()
-            needs = {name: done[name] for name in stage.needs}
             job = Job(
-                seen,
+                inputs,
                 place / "output",
                 scratch,
-                {name: one.output for name, one in needs.items()},
-                {name: one.facts for name, one in needs.items()},
+                {name: done[name].output for name in stage.needs},
+                {name: done[name].facts for name in stage.needs},
                 stage.settings,
                 target,
                 write,
@@ -137,7 +139,7 @@ def _stage(
             except GateRefused as refusal:
                 reason = str(refusal)
                 write(f"refused: {reason}")
-            shutil.rmtree(seen)
+            shutil.rmtree(inputs)
             shutil.rmtree(scratch)
             result = {
                 "name": stage.name,
@@ -177,30 +179,35 @@ def _identify(store: Store, source: Path) -> tuple[str, str]:
     return f"release-{len(started) + 1}", identity
 
 
-def _copy(stage: Stage, source: Path, into: Path) -> None:
-    """Copy what a stage declares of a source: what it cannot see cannot decide anything."""
+def _seen(stage: Stage, source: Path) -> dict[str, Path]:
+    """Return the files of a source that a stage declares, by name; what it cannot see cannot decide anything."""
+    found: dict[str, Path] = {}
     for pattern in stage.files:
-        found = [source / pattern] if "*" not in pattern else sorted(source.glob(pattern))
-        for path in found:
+        named = [source / pattern] if "*" not in pattern else sorted(source.glob(pattern))
+        for path in named:
             if not path.exists():
                 raise PipelineError(
                     f"stage {stage.name} takes {pattern}, which {source} does not have. "
                     "Next: add it, or remove it from the files of that stage"
                 )
-            inside = [one for one in path.rglob("*") if one.is_file()] if path.is_dir() else [path]
-            for one in inside:
-                if "__pycache__" not in one.parts:
-                    target = into / one.relative_to(source)
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copyfile(one, target)
+            inside = path.rglob("*") if path.is_dir() else [path]
+            found |= {one.relative_to(source).as_posix(): one for one in inside if one.is_file()}
+    return {name: path for name, path in found.items() if "__pycache__" not in path.parts}
 
 
-def _key(stage: Stage, gate: Gate, seen: Path, target: Target, done: Mapping[str, StageResult]) -> str:
+def _copy(stage: Stage, source: Path, into: Path) -> None:
+    into.mkdir()
+    for name, path in _seen(stage, source).items():
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, into / name)
+
+
+def _key(stage: Stage, gate: Gate, seen: Mapping[str, str], target: Target, done: Mapping[str, StageResult]) -> str:
     """Return the hash of all that decides a stage's result."""
     decides = {
         "gate": stage.gate,
         "code": _code_here() if gate.check.__module__.startswith("mlops_helpers.") else inspect.getsource(gate.check),
-        "files": hashes(seen),
+        "files": dict(seen),
         "needs": {name: done[name].sha256 for name in stage.needs},
         "facts": {name: dict(done[name].facts) for name in stage.needs},
         "settings": dict(stage.settings),

@@ -5,16 +5,18 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from mlops_helpers.errors import ObjectiveError, PipelineError
 from mlops_helpers.observe import yaml_text
 
-__all__ = ["Pipeline", "Stage", "load", "parse"]
+__all__ = ["SHIPPED", "Pipeline", "Stage", "load", "parse"]
 
 _KEYS = {"gate": str, "files": list, "needs": list, "with": dict}
+SHIPPED = Path(__file__).parent / "pipelines" / "release.yaml"
+"""The pipeline that ships."""
+
 _NEXT = "Next: see mlops_helpers/deploy/pipelines/release.yaml"
 
 
@@ -64,8 +66,7 @@ class Pipeline:
 def load(path: Path | None = None) -> Pipeline:
     """Read a pipeline from a file; None: the one that ships. Raises ``PipelineError`` as :func:`parse` does."""
     try:
-        source = files("mlops_helpers.deploy") / "pipelines" / "release.yaml" if path is None else path
-        return parse(source.read_text(encoding="utf-8"))
+        return parse((path or SHIPPED).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise PipelineError(f"the pipeline {path} cannot be read: {error}. {_NEXT}") from error
 

@@ -1,0 +1,2 @@
+DROP TRIGGER count_by_author;
+DROP TABLE authors;
