@@ -39,6 +39,7 @@ COMMANDS = {
     "blog": Command("run the blog", "mlops_helpers.serve.commands:blog"),
     "platform": Command("run blog, gateway and filters together", "mlops_helpers.deploy.commands:platform"),
     "image": Command("make the image of the services, and what it needs", "mlops_helpers.deploy.image_commands:image"),
+    "pipeline": Command("run a release through its gates", "mlops_helpers.deploy.pipeline_commands:pipeline"),
     "monitor": Command("scrape services, evaluate alerts and print pages", "mlops_helpers.observe.commands:monitor"),
     "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
 }

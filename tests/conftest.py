@@ -78,7 +78,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
     class ByFileAndSwarm(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "swarm" if "test_runtime" in nodeid else super()._split_scope(nodeid)
+            if "test_runtime" in nodeid:
+                return "swarm"
+            if "test_chapters" in nodeid:  # each takes long; those of one source share what they ran
+                return nodeid.partition("-")[0]
+            return super()._split_scope(nodeid)
 
     return ByFileAndSwarm(config, log)
 

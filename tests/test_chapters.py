@@ -59,7 +59,7 @@ def test_chapter_01_on_a_file_of_ones_own(columns: tuple[str, ...], comments, tm
 
 @pytest.mark.parametrize("given", [{"target": 0.99, "seed": 3}, {"target": 0.9, "release_hour": 18}], ids=str)
 def test_chapter_00_with_other_objectives(given: dict[str, object], tmp_path: Path) -> None:
-    executed = ran(CHAPTERS / "00_start_here.ipynb", given, tmp_path / "out")
+    executed = ran(CHAPTERS / "00_start_here.ipynb", {"hour_seconds": 0.4, **given}, tmp_path / "out")
     assert "hours served by the candidate: [" in printed(executed, "day-check")
 
 

@@ -78,7 +78,7 @@ def simulate_releases(
 ) -> Simulated:
     """Send so many releases through a plan, each judged after every window; the same arguments give the same result.
 
-    The last stage goes on, without new comments, until all labels have come.
+    After the last comment labels are waited for, as long as four median delays.
 
     Raises ``ParameterError`` for rates that are no probabilities, or a plan whose stages are shorter than a window.
     """
