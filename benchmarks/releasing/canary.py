@@ -7,6 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+from scipy.stats import binomtest
+
 from benchmarks.evidence import Claim
 from benchmarks.harness import Figure
 from mlops_helpers.deploy.canary import Verdict, release_canary
@@ -14,6 +17,7 @@ from mlops_helpers.deploy.canary_plan import DEFAULT, Plan, Stage
 from mlops_helpers.deploy.canary_simulation import Harm, World, simulate_releases
 from mlops_helpers.deploy.platform import Platform
 from mlops_helpers.deploy.rollback import Rollback, rollback
+from mlops_helpers.deploy.sequential import RATIOS, bursts, increments, mixture, slowest, threshold
 from mlops_helpers.errors import ServiceError
 from mlops_helpers.model import data
 from mlops_helpers.model.artifact import Artifact
@@ -37,7 +41,8 @@ HARMS = {
 }
 POWER = 0.9  # stated in chapter 09
 LIVE, MOST_LIVE_ABORTS = 15, 3  # of equal versions: more than 3 of 15 has a probability of 0.5 % at 5 % each
-SMALL = Plan((Stage(0.25, 150), Stage(0.5, 250)), window=50, slow_share=0.04, stage_seconds=60.0)
+SMALL = Plan((Stage(0.25, 150), Stage(0.5, 250)), window=50, slow_share=0.04, burst_seconds=0.1, stage_seconds=60.0)
+STALL_EVERY, STALL_SECONDS, STALLED_RATE = 60.0, 0.3, 100.0  # of each process; comments a second
 ROLLBACKS, BROKEN = 100, 10
 LONGEST_SECONDS = 400.0  # a deadline for the traffic, which ends when everything has happened
 COMMENTS_PER_SECOND = 80.0
@@ -90,9 +95,42 @@ def _simulated() -> Iterator[Figure]:
             f"{result.comments:.0f} comments (median), {result.served:.0f} of these the canary's"
         )
         yield Figure(f"{name}: noticed, lower end", low, "share", f">= {POWER}", said)
+    for gap, goal in ((DEFAULT.burst_seconds, f"<= {DEFAULT.alpha}"), (0.0, "")):
+        rng = np.random.default_rng(0)
+        aborted = sum(_stalling_aborted(rng, gap) for _ in range(RELEASES))
+        low, high = binomtest(aborted, RELEASES).proportion_ci(method="exact")
+        said = (
+            f"{aborted} of {RELEASES}, 95 % interval {low:.3f} to {high:.3f}; each process stalls once in "
+            f"{STALL_EVERY:.0f} s for {STALL_SECONDS} s, {STALLED_RATE:.0f} comments/s, test of latency alone"
+        )
+        yield Figure(
+            f"equal versions that stall, bursts of {gap} s count once: false aborts", high, "share", goal, said
+        )
     began = time.perf_counter()
     simulate_releases(DEFAULT, releases=RELEASES)
     yield Figure(f"{RELEASES} simulated releases", time.perf_counter() - began, "s", "", "40,000 comments each")
+
+
+def _stalling_aborted(rng: np.random.Generator, gap: float) -> bool:
+    """Say whether the test of latency aborts an equal version when each version's process stalls now and then."""
+    weight = np.repeat([stage.weight for stage in DEFAULT.stages], [stage.comments for stage in DEFAULT.stages])
+    came = np.cumsum(rng.exponential(1 / STALLED_RATE, weight.size))
+    canary = rng.random(weight.size) < weight
+    seconds = rng.lognormal(np.log(0.003), 0.5, weight.size)
+    for version in (True, False):
+        begins = came[-1] * rng.random(rng.poisson(came[-1] / STALL_EVERY))
+        for begin, end in zip(begins, begins + rng.exponential(STALL_SECONDS, begins.size), strict=True):
+            first, last = np.searchsorted(came, [begin, end])
+            waiting = first + np.flatnonzero(canary[first:last] == version)
+            seconds[waiting] += end - came[waiting]
+    sums = np.zeros(len(RATIOS))
+    peak = 0.0
+    for start in range(0, weight.size, DEFAULT.window):
+        slow = start + np.flatnonzero(slowest(seconds[start : start + DEFAULT.window], DEFAULT.slow_share))
+        counted = slow[bursts(came[slow], gap)]
+        sums += increments(canary[counted].sum(), counted.size, weight[start])
+        peak = max(peak, float(mixture(sums)))
+    return peak >= np.log(threshold(DEFAULT.alpha, 3))
 
 
 def _rollbacks(platform: Platform) -> Iterator[Figure]:

@@ -47,8 +47,9 @@ class Plan:
     """Stages, and how they are judged.
 
     ``alpha`` bounds the probability that a version that is not worse is aborted. ``window`` comments are compared with
-    each other for their ``slow_share``. Of events within ``burst_seconds`` one counts. A stage that has not seen
-    enough after ``stage_seconds`` ends the canary without a verdict.
+    each other for their ``slow_share``. Of events within ``burst_seconds`` one counts: at least as long as processes
+    stall now and then, since a stall is one event and not as many as there were readers in it. A stage that has not
+    seen enough after ``stage_seconds`` ends the canary without a verdict.
 
     Raises ``ParameterError`` when no stage is left, weights do not rise, or a value is out of range.
     """
@@ -57,7 +58,7 @@ class Plan:
     alpha: float = 0.05
     window: int = 1000
     slow_share: float = 0.01
-    burst_seconds: float = 0.1
+    burst_seconds: float = 0.5
     stage_seconds: float = 86_400.0
 
     def __post_init__(self) -> None:

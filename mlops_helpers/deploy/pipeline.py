@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -206,7 +206,7 @@ def _key(stage: Stage, gate: Gate, seen: Mapping[str, str], target: Target, done
     """Return the hash of all that decides a stage's result."""
     decides = {
         "gate": stage.gate,
-        "code": _code_here() if gate.check.__module__.startswith("mlops_helpers.") else inspect.getsource(gate.check),
+        "code": _code_of(gate.check),
         "files": dict(seen),
         "needs": {name: done[name].sha256 for name in stage.needs},
         "facts": {name: dict(done[name].facts) for name in stage.needs},
@@ -216,18 +216,21 @@ def _key(stage: Stage, gate: Gate, seen: Mapping[str, str], target: Target, done
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
+_source = lru_cache(64)(inspect.getsource)
+
+
+def _code_of(check: Callable[..., object]) -> str:
+    """Return what stands for a gate's code: all of this package, or its own source."""
+    return _this_package() if check.__module__.startswith("mlops_helpers.") else _source(check)
+
+
 @cache
-def _code_here() -> str:
+def _this_package() -> str:
     """Return the hash of this package and of what it computes with: other code may judge otherwise."""
-    ours = _code_of(Path(mlops_helpers.__file__).parent)
-    libraries = [f"{name} {version(name)}" for name in ("numpy", "pandas", "scipy", "scikit-learn")]
-    return hashlib.sha256("\n".join([ours, platform.python_version(), *libraries]).encode()).hexdigest()
-
-
-def _code_of(folder: Path) -> str:
-    """Return one hash of the Python files below a folder."""
+    folder = Path(mlops_helpers.__file__).parent
     parts = [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.py"))]
-    return hashlib.sha256("".join(parts).encode()).hexdigest()
+    parts += [f"{name} {version(name)}" for name in ("numpy", "pandas", "scipy", "scikit-learn")]
+    return hashlib.sha256("\n".join([platform.python_version(), *parts]).encode()).hexdigest()
 
 
 def _refuse(stages: tuple[Stage, ...], source: Path, target: Target, gates: Mapping[str, Gate]) -> None:

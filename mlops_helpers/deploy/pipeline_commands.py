@@ -73,6 +73,8 @@ def _run(args: argparse.Namespace) -> int:
         target = Target(champion=production.serving(), remaining=args.budget, runtime=args.runtime)
         done = run(chosen, args.source, target, store=store, end=args.end, say=partial(print, flush=True))
         print(done)
+        if done.stopped_by == "error_budget" and math.isnan(args.budget):
+            print("Next: --budget SHARE, as opslab monitor or chapter 03 has it")
         return 0 if done.outcome == "ready" else 1
     with production:
         target = Target(production, remaining=args.budget, runtime=args.runtime)

@@ -15,6 +15,7 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -69,7 +70,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = writable_folder(Path(folder), "another folder")
         self.record = ReleaseRecord(self.folder)
-        self._stages = self.folder / "stages"
+        self._stages, self._work = self.folder / "stages", self.folder / "work"
 
     @contextmanager
     def one_run(self) -> Iterator[None]:
@@ -86,19 +87,18 @@ class Store:
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
-            shutil.rmtree(self.folder / "work", ignore_errors=True)  # what a killed run was at
+            shutil.rmtree(self._work, ignore_errors=True)  # what a killed run was at
             yield
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
         """Yield an empty folder that goes at the end, however that comes."""
-        place = self.folder / "work"
-        shutil.rmtree(place, ignore_errors=True)
+        place = self._work / secrets.token_hex(4)  # services of a killed run may still write into theirs
         (place / _OUTPUT).mkdir(parents=True)
         try:
             yield place
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(self._work, ignore_errors=True)
 
     def find(self, name: str, key: str) -> StageResult | None:
         """Return a stage's passed result of that key; None when there is none that the record names.

@@ -4,8 +4,8 @@
 >>> problem.break_source(source)      # a folder of release_source.copy
 >>> problem.repair_source(source)     # as a reference: what a learner may do better
 
-What a problem is lies as data in ``problems/``: its story, the change as replacements in files, the gate, and the SLI
-that suffers when nobody asks that gate.
+They lie as data in ``problems/``: the change as replacements in files, the gate, and the SLI that suffers when nobody
+asks that gate.
 """
 
 import tomllib
@@ -73,7 +73,6 @@ class Problem:
     name: str
     number: int
     title: str
-    story: str
     stopped_by: str
     hurts: str
     symptom: str
@@ -111,8 +110,7 @@ def load() -> dict[str, Problem]:
 def _problem(name: str, given: Mapping[str, Any]) -> Problem:
     change = tuple(Edit(**one) for one in given.get("change", ()))
     comments = tuple(Export(**one) for one in given.get("comments", ()))
-    story = " ".join(given["story"].split())
-    return Problem(name=name, **{**given, "story": story, "change": change, "comments": comments})
+    return Problem(name=name, **{**given, "change": change, "comments": comments})
 
 
 def _replace(path: Path, old: str, new: str) -> None:

@@ -15,9 +15,8 @@ bounds false alarms. Misses are bounded by no test alone, but by how much a plan
 Sources: Ville (1939) for the inequality; Robbins (1970, Ann. Math. Statist. 41) for mixtures of likelihood ratios;
 Lindon & Malek (2022, NeurIPS, "Anytime-valid inference for multinomial count data") for conditioning on the events,
 and Lindon, Sanden & Shirikian (2022, KDD) for its use on canaries; Cochran (1954) for strata, which are windows here.
-What it takes for granted: comments are assigned independently of each other and of their outcome, one at a time.
-Events that
-come in one burst therefore count as one (see :func:`bursts`).
+What it takes for granted: comments are assigned independently of each other and of their outcome. A process that stalls
+makes many answers late at once, all of one version: of such a burst one event counts (see :func:`bursts`).
 """
 
 import math
