@@ -6,7 +6,7 @@ import sys
 
 import benchmarks
 
-SHARED = {"__main__", "deploying", "evidence", "harness", "load", "observing", "peers", "serving"}
+SHARED = {"__main__", "deploying", "evidence", "harness", "load", "observing", "peers", "releasing", "serving"}
 
 
 def main(names: list[str]) -> int:
