@@ -1,4 +1,4 @@
-"""Gates, release problems, canaries and rollbacks: what they stop, cost and lose. ``build/bench/release.json`` has it."""
+"""Gates, release problems, canaries, rollbacks: what they stop, cost and lose. ``build/bench/release.json`` has it."""
 
 from collections.abc import Iterator
 from pathlib import Path
