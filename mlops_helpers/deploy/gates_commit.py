@@ -10,7 +10,7 @@ from mlops_helpers.errors import GateRefused, ParameterError, PipelineError
 
 __all__ = ["configuration", "unit_tests"]
 
-_PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", "--tb=short", "tests"]
+_PYTEST = ["-m", "pytest", "-q", "-p", "no:cacheprovider", "-c", "pytest.ini", "--tb=short", "--color=no", "tests"]
 
 
 def configuration(job: Job) -> Mapping[str, Any]:

@@ -36,7 +36,7 @@ def _migration(job: Job) -> Mapping[str, Any]:
         _used(folder, job.say)
     except (ServiceError, sqlite3.Error, TypeError, LookupError) as error:
         raise GateRefused(
-            f"the blog that runs cannot read the database after the migration: {error}. "
+            f"the blog that runs cannot read the database after the migration: {_reason(error)}. "
             "Next: only add what old code does not see (an index, a table); change what it reads in a later release"
         ) from error
     return {"migrations": made}
@@ -55,13 +55,18 @@ def _rollback(job: Job) -> Mapping[str, Any]:
         _used(folder, job.say)
     except (ServiceError, sqlite3.Error, TypeError, LookupError) as error:
         raise GateRefused(
-            f"this release could not be rolled back: {error}. Next: write an undo that gives the old database back"
+            f"this release could not be rolled back: {_reason(error)}. "
+            "Next: write an undo that gives the old database back"
         ) from error
     return {"taken_back": made}
 
 
 migration = Gate(_migration, depends=_serving)
 rollback = Gate(_rollback, depends=_serving)
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition(". Next:")[0]  # the blog's advice is for operators, not for who wrote the migration
 
 
 def _database(job: Job) -> Path:

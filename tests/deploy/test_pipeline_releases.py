@@ -18,6 +18,7 @@ from mlops_helpers.deploy.production import PlatformProduction, all_at_once
 from mlops_helpers.deploy.rollback import silent
 from mlops_helpers.errors import PipelineError, ServiceError, TamperedArtifactError
 
+QUICK = stages.SHIPPED.read_text("utf-8").replace("seconds: 2", "seconds: 0.5")
 FORK = multiprocessing.get_context("fork")
 
 
@@ -36,7 +37,7 @@ class World:
 
     def run(self, *without, remaining=0.4, **more):
         target = Target(self.production, remaining=remaining)
-        return run(stages.load().without(*without), self.source, target, store=self.store, **more)
+        return run(stages.parse(QUICK).without(*without), self.source, target, store=self.store, **more)
 
     def bundle(self, done):
         return bundle.load(done.bundle, done.stages["package"].facts["bundle"])
@@ -205,3 +206,23 @@ def test_the_commands_show_the_record(world, capsys, tmp_path):
     assert "No release yet" in opslab("status", f"--folder={tmp_path / 'empty'}")[1]
     assert opslab("new", str(tmp_path / "mine"))[0] == 0
     assert names(tmp_path / "mine" / "migrations")
+
+
+def test_the_command_takes_a_source_to_an_end_and_ends_what_it_started(world, capsys, tmp_path):
+    def opslab(*words):
+        parser = argparse.ArgumentParser()
+        pipeline_commands.pipeline_arguments(parser)
+        words = ("run", str(world.source), f"--folder={world.store.folder}", *words)
+        return pipeline_commands.pipeline(parser.parse_args(words)), capsys.readouterr().out
+
+    code, said = opslab("--end=integration")
+    assert (code, "security         passed   not run again" in said) == (0, True)
+    (tmp_path / "quick.yaml").write_text(QUICK, "utf-8")
+    about = world.source / "release.toml"
+    urgent = about.read_text("utf-8")
+    about.write_text(urgent.replace("emergency fix", "feature"), "utf-8")
+    code, said = opslab("--end=delivery", f"--pipeline={tmp_path / 'quick.yaml'}")
+    assert (code, "waits: feature" in said, "Next: --budget SHARE" in said) == (1, True, True)
+    code, said = opslab("--end=deployment", f"--pipeline={tmp_path / 'quick.yaml'}", "--budget=0.2", "--leave")
+    assert (code, "deployed" in said) == (0, True)
+    assert not [one for one in psutil.Process().children(recursive=True) if "serve" in one.cmdline()]
