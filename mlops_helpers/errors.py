@@ -19,6 +19,7 @@
     ├── ObjectiveError      a service level objective, an alert rule or a record of releases that cannot work
     ├── PipelineError       a pipeline or its record cannot work as it is written, or another run is under way
     │   └── GateRefused     a gate says no: the release does not go on
+    ├── DrillError          a scenario, a fault or a drill's record that cannot be used as it is
     ├── RegistryError       a registered model, version or alias does not exist
     └── NotebookError       a notebook cannot be run or checked
         ├── CellError       a cell raised: carries cell, source and traceback
@@ -33,6 +34,7 @@ __all__ = [
     "CellError",
     "DataError",
     "DownloadError",
+    "DrillError",
     "EventLogError",
     "GateRefused",
     "ImageError",
@@ -123,6 +125,10 @@ class PipelineError(OpsLabError):
 
 class GateRefused(PipelineError):
     """A gate says no: what it judged is not released."""
+
+
+class DrillError(OpsLabError):
+    """A scenario, a fault or the record of a drill cannot be used as it is written."""
 
 
 class NotebookError(OpsLabError):

@@ -41,10 +41,11 @@ def base_image(tarball: Path | None = None) -> str:
         except docker.errors.ImageNotFound:
             path, (name, tag) = tarball or base_tarball(), BASE_IMAGE.split(":")
         try:
-            with path.open("rb") as stream:
-                client.api.import_image(stream, name, tag, changes=['CMD ["python3"]'])
-        except FileNotFoundError as error:
+            stream = path.open("rb")
+        except OSError as error:
             raise ImageError(f"no base image's tarball: {error}. Next: opslab image base makes one") from error
+        with stream:
+            client.api.import_image(stream, name, tag, changes=['CMD ["python3"]'])
         return str(client.images.get(BASE_IMAGE).id)
 
 

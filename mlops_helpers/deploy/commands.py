@@ -19,7 +19,7 @@ from mlops_helpers.deploy.calls import wait_ready
 from mlops_helpers.deploy.containers import current
 from mlops_helpers.deploy.docker_errors import connect
 from mlops_helpers.deploy.fleet import memory
-from mlops_helpers.deploy.ownership import FOLDER
+from mlops_helpers.deploy.ownership import FOLDER, MARK, owner_lives
 from mlops_helpers.deploy.runtime import RUNTIMES
 from mlops_helpers.errors import ParameterError, RegistryError, RuntimeUnavailable, ServiceError
 from mlops_helpers.workspace import workspace, writable_folder
@@ -85,6 +85,8 @@ def _detach(args: argparse.Namespace) -> int:
     given = {name: getattr(args, name) for name in names}
     options = [f"--{name}={value}" for name, value in given.items() if value is not None]
     log = args.folder / "up.log"
+    log.unlink(missing_ok=True)
+    log.touch(0o600)  # the moderators' address is in it
     with log.open("wb") as output:
         child = subprocess.Popen(
             [sys.executable, "-P", "-m", "mlops_helpers.cli", "platform", "up", *options],
@@ -195,10 +197,12 @@ def _remove_leftovers(folder: Path | None) -> list[str]:
         for group in cgroups.abandoned():
             group.remove()
             names += [f"control group {path}" for path in group.folders.values()]
-        for path in _folders()[1:]:
-            if occupancy.running(path) is None:
-                shutil.rmtree(path, ignore_errors=True)
-                names.append(f"folder {path}")
+        dead = [path for path in _folders()[1:] if occupancy.running(path) is None]
+        owners = workspace("hosts").glob(f"*/{MARK}")
+        dead += [path.parent for path in owners if not owner_lives(path.read_text("utf-8"))]
+        for path in dead:
+            shutil.rmtree(path, ignore_errors=True)
+            names.append(f"folder {path}")
     with contextlib.suppress(RuntimeUnavailable), contextlib.closing(connect()) as client:
         names += leftovers.remove_abandoned(client, *([f"{FOLDER}={folder}"] if folder else []))
     return names

@@ -87,8 +87,9 @@ class ContainerRuntime(Runtime):
     def _state_folder(self, release: Release, *parts: str) -> str:
         """Return the folder that a release's replicas write to, made and given to the user that they run as."""
         folder = writable_folder((release.folder or self.folder / release.name).joinpath(*parts), "folder=FOLDER")
-        if os.getuid() == 0:
-            os.chown(folder, *map(int, self._user().split(":")))
+        if os.getuid() == 0:  # also what processes of root have left there
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, *map(int, self._user().split(":")), follow_symlinks=False)
         return str(folder)
 
     def status(self, name: str = "") -> list[ReplicaStatus]:
@@ -125,7 +126,7 @@ class ContainerRuntime(Runtime):
         with told("asking for limits"):
             info = self._client.info()
         rows = [
-            Protection("network", "loopback only", True, "a network of its own, from which no way leads out"),
+            Protection("network", "loopback only", True, "a network of its own, where only this machine answers"),
             Protection("files of others", "read-only", True, "its root, artifact included; it writes to logs and /tmp"),
             Protection("capabilities", "none", True, "all are dropped"),
             Protection("user", "not root", True, f"it runs as {self._user()}"),

@@ -28,8 +28,9 @@ class DockerRuntime(RollingRuntime, ContainerRuntime):
     """Each replica is a container on one port of 127.0.0.1 for its whole life.
 
     It cannot write but to its logs and a small /tmp, has no capability, is not root and may not become it, and reaches
-    neither the internet nor another replica. Once it was ready, Docker restarts it if ``supervise``, also when this
-    process is gone; that, and all else, is found by label then: ``opslab platform down --all``.
+    neither the internet nor another replica, only what this machine itself opens to all addresses. Once it was ready,
+    Docker restarts it if ``supervise``, also when this process is gone; that, and all else, is found by label then:
+    ``opslab platform down --all``.
     """
 
     name = "docker"

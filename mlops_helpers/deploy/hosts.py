@@ -20,6 +20,7 @@ from mlops_helpers.deploy import hosts_files
 from mlops_helpers.deploy.hosts_ansible import HostsFailed, Result, encrypt, play
 from mlops_helpers.deploy.hosts_docker import Containers
 from mlops_helpers.deploy.hosts_machines import Folders, Machine, Place
+from mlops_helpers.deploy.ownership import MARK, owner
 from mlops_helpers.deploy.release import Release
 from mlops_helpers.errors import ParameterError, ServiceError
 from mlops_helpers.workspace import workspace
@@ -36,7 +37,8 @@ class Hosts:
     """Machines by name, and a new folder that says what they should be like (see :mod:`.hosts_files`).
 
     ``runtime`` is ``process`` (folders play machines) or ``docker`` (containers do). Both end, and the folder is
-    removed, with :meth:`down`, this object, or the interpreter; killed makers leave the folder.
+    removed, with :meth:`down`, this object, or the interpreter; ``opslab platform down --all`` removes what killed
+    makers leave.
 
     A context; or call :meth:`up` and :meth:`down`. Raises ``ParameterError`` for other values.
     """
@@ -49,6 +51,7 @@ class Hosts:
         self._machines: dict[str, Machine] = {}
         self._places: list[Place] = []
         self.folder = Path(tempfile.mkdtemp(dir=workspace("hosts")))
+        (self.folder / MARK).write_text(owner(), "utf-8")
         self._end = weakref.finalize(self, _end, os.getpid(), self._machines, self._places, self.folder)
 
     def up(self) -> "Hosts":

@@ -7,8 +7,10 @@
     inventory/group_vars/filters/vault.yml      the secret, encrypted: this file may be shown to anybody
     releases/v1-0123456789ab.tar                what is brought to the machines
     vault-password                              opens vault.yml; in earnest it is kept somewhere else
+    owner                                       the process that made it: when that is gone, this may go
 """
 
+import hashlib
 import re
 import secrets
 import tarfile
@@ -72,6 +74,7 @@ def write_release(folder: Path, wanted: Release) -> None:
     if wanted.replicas != 1 or wanted.limits != Limits() or wanted.environment or wanted.image or wanted.folder:
         raise ParameterError("hosts take a release's version, artifact and durability; accepted: nothing beside them")
     sha256, source = wanted.artifact.sha256, wanted.artifact.folder
+    sums = (source / "SHA256SUMS").read_bytes()
     name = f"{wanted.version}-{sha256[:12]}"  # two artifacts never share a folder
     archive = folder / "releases" / f"{name}.tar"
     with atomic_file(archive) as path, tarfile.open(path, "w") as tar:
@@ -81,7 +84,7 @@ def write_release(folder: Path, wanted: Release) -> None:
         "filter_version": wanted.version,
         "filter_release": name,
         "filter_sha256": sha256,
-        "filter_hashes": (source / "SHA256SUMS").read_text("utf-8"),
+        "filter_hashes": f"{sums.decode()}{hashlib.sha256(sums).hexdigest()}  SHA256SUMS\n",
         "filter_archive": str(archive),
         "filter_durability": wanted.durability,
     }

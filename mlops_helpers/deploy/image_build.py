@@ -18,7 +18,7 @@ from mlops_helpers.errors import ImageError
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["BUILD", "build", "remove_nameless"]
+__all__ = ["BUILD", "build", "finished", "remove_nameless"]
 
 BUILD = "opslab.image.build"
 """The label that each stage of a Dockerfile sets first of all (``by-hand``), and the last in the end (``finished``)."""
@@ -99,6 +99,11 @@ def _leaving_nothing(client: "docker.DockerClient") -> Iterator[None]:
         remove_nameless(client)
 
 
+def finished(client: "docker.DockerClient", image: str) -> bool:
+    """Say whether a build ended with this image: what somebody makes of such an image inherits its labels."""
+    return f"{BUILD}=finished" in client.api.history(image)[0]["CreatedBy"]
+
+
 def remove_nameless(client: "docker.DockerClient") -> bool:
     """Remove images of builds that have no name (any more), unless somebody builds or uses them; were there any?"""
     import docker
@@ -106,8 +111,12 @@ def remove_nameless(client: "docker.DockerClient") -> bool:
     removed = False
     for image in client.api.images(filters={"label": BUILD, "dangling": True}):
         builder = image["Labels"][BUILD]
-        if builder in {"finished", owner()} or not owner_lives(builder):
-            with suppress(docker.errors.APIError):  # a container is made of it, or it has just been removed
+        with suppress(docker.errors.APIError):  # a container is made of it, or it has just been removed
+            if (
+                builder == owner()
+                or not owner_lives(builder)
+                or (builder == "finished" and finished(client, image["Id"]))
+            ):
                 client.api.remove_image(image["Id"])
                 removed = True
     return removed

@@ -21,7 +21,7 @@ import mlops_helpers
 from mlops_helpers.deploy import wheels as service_wheels
 from mlops_helpers.deploy.base_image import BASE_IMAGE
 from mlops_helpers.deploy.docker_engine import engine
-from mlops_helpers.deploy.image_build import build, remove_nameless
+from mlops_helpers.deploy.image_build import build, finished, remove_nameless
 from mlops_helpers.errors import ImageError
 from mlops_helpers.model.provenance import git_commit
 from mlops_helpers.workspace import cache
@@ -76,7 +76,8 @@ def build_service_image(
             )
         files = _files()
         inputs = _hash(files, base_image.id)
-        same = client.images.list(filters={"label": f"{INPUTS}={inputs}"})
+        named = client.images.list(filters={"label": f"{INPUTS}={inputs}"})
+        same = [one for one in named if finished(client, one.id)]
         if fresh or not same:
             packages = service_wheels.verified(wheels or service_wheels.download())
             context = files | {f"wheels/{path.name}": path.read_bytes() for path in packages}

@@ -4,13 +4,14 @@ import functools
 import os
 import socket
 
-__all__ = ["FOLDER", "NAMESPACE", "OWNER", "RELEASE", "REPLICA", "VERSION", "alive", "owner", "owner_lives"]
+__all__ = ["FOLDER", "MARK", "NAMESPACE", "OWNER", "RELEASE", "REPLICA", "VERSION", "alive", "owner", "owner_lives"]
 
 NAMESPACE = "opslab."
 OWNER = f"{NAMESPACE}owner"  # who made it: process number, when that process was created, host
 FOLDER = f"{NAMESPACE}folder"  # of state and logs; a runtime has one of its own
 RELEASE = f"{NAMESPACE}release"
 VERSION = f"{NAMESPACE}version"
+MARK = "owner"  # the file of a folder that says so of it
 REPLICA = f"{NAMESPACE}replica"  # its name; a swarm's containers have another label instead
 
 

@@ -144,6 +144,7 @@ def _stage(
             result = {
                 "name": stage.name,
                 "key": key,
+                "inputs": seen | {f"{name}/": done[name].sha256 for name in stage.needs},
                 "verdict": "refused" if reason else "passed",
                 "reason": reason,
                 "seconds": round(time.perf_counter() - began, 3),

@@ -36,12 +36,14 @@ _RESULT, _LOG, _OUTPUT = "result.json", "log.txt", "output"
 class StageResult:
     """How a stage ended: ``verdict`` is ``passed`` or ``refused`` (``reason`` says why), ``seconds`` what it took then.
 
-    ``sha256`` is the hash of its output, ``facts`` what its gate said. ``reused``: nothing that decides it has changed,
-    and it was not run again.
+    ``inputs`` has the hash of each file that it saw and, as ``NAME/``, of each stage's output that it took; ``sha256``
+    is that of its own output, ``facts`` what its gate said. ``reused``: nothing that decides it has changed, and it was
+    not run again.
     """
 
     name: str
     key: str
+    inputs: Mapping[str, str]
     verdict: str
     reason: str
     seconds: float

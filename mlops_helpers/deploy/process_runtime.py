@@ -40,6 +40,7 @@ class ProcessRuntime(RollingRuntime):
                 environment=release.environment,
             ).start()
         except BaseException:
+            self._fleet.remove([one for one in self._fleet if one.name == name])
             self._free(name)
             raise
 
@@ -74,9 +75,9 @@ class ProcessRuntime(RollingRuntime):
         import psutil
 
         found = []
-        for one in self.status(name):
+        for one in [one for one in self.status(name) if one.pid]:
             with suppress(psutil.NoSuchProcess):
-                process = psutil.Process(one.pid or -1)
+                process = psutil.Process(one.pid)
                 times = process.cpu_times()
                 memory = process.memory_info().rss
                 found.append(Usage(one.name, memory, times.user + times.system, process.num_threads()))

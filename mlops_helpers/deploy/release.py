@@ -1,5 +1,6 @@
 """What is released and what is known of it where it runs."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from mlops_helpers.model.artifact import Artifact
 
 __all__ = ["Limits", "Protection", "Release", "ReplicaStatus", "Usage"]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,47}")  # it names a folder, a container, a service
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ class Release:
     records name ``version``. ``durability`` is that of the prediction logs, which lie in ``folder`` (None: below the
     runtime's), one for each replica. ``environment`` is for secrets, too: who may use Docker may read it there.
 
-    Raises ``ParameterError`` for fewer replicas than one.
+    Raises ``ParameterError`` for another name than letters, digits, . _ -, and for fewer replicas than one.
     """
 
     name: str
@@ -63,6 +66,8 @@ class Release:
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name):
+            raise ParameterError(f"name {self.name!r}; accepted: up to 48 letters, digits, . _ -, the first no sign")
         if self.replicas < 1:
             raise ParameterError(f"replicas is {self.replicas}; accepted: 1 or more. To end it: stop({self.name!r})")
 

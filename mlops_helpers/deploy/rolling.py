@@ -114,6 +114,7 @@ class RollingRuntime(Runtime):
             return
         addresses = {one.name: one.address for one in self.status(rollout.release.name)}
         rest = [name for name in rollout.replicas if name not in gone]
-        self.on_change(rollout.release.name, [addresses[name] for name in rest])
+        there = [addresses[name] for name in rest if name in addresses]  # one may have been removed by hand
+        self.on_change(rollout.release.name, there)
         self._end(gone)
         rollout.replicas[:] = rest

@@ -1,7 +1,7 @@
 """What a release is and what a runtime does with it: the same words for processes, Docker and a swarm.
 
 >>> with runtime("docker") as docker:
-...     docker.deploy(Release("filter", "v1", artifact, image="opslab-service", replicas=2))
+...     docker.deploy(Release("filter", "v1", artifact, image=build_service_image().name, replicas=2))
 ...     docker.endpoints("filter")
 """
 

@@ -46,9 +46,13 @@ def join(client: "docker.DockerClient") -> None:
 
 
 def leave(client: "docker.DockerClient") -> bool:
-    """Leave the swarm, with the network that came with it, if it was made here and is empty; say whether it was."""
+    """Leave the swarm, with the network that came with it, if it was made here and is empty; say whether it was.
+
+    Who is about to start the first service has a network in it already.
+    """
     labels = client.api.inspect_swarm()["Spec"]["Labels"] or {}
-    if OWNER not in labels or client.api.services():
+    used = client.api.services() or client.api.networks(filters={"label": OWNER, "scope": "swarm"})
+    if OWNER not in labels or used:
         return False
     client.api.leave_swarm(force=True)
     if labels[_OWN_BRIDGE] == "made":

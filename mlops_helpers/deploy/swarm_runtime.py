@@ -131,6 +131,8 @@ class SwarmRuntime(ContainerRuntime):
 
     def scale(self, name: str, replicas: int, *, deadline: float = DEADLINE) -> None:
         """Have so many replicas; see :meth:`Runtime.scale`."""
+        if replicas < 1:
+            raise ParameterError(f"replicas is {replicas}; accepted: 1 or more. To end it: stop({name!r})")
         before = self._inspect(name)["Spec"]
         wanted = {"Replicated": {"Replicas": replicas}}
         with undone_by(partial(self._put, name, before)):

@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mlops_helpers import cli
 from mlops_helpers.deploy import hosts as h
 from mlops_helpers.deploy import hosts_ansible, hosts_files, hosts_machines, hosts_puppet, hosts_questions
 from mlops_helpers.deploy.calls import call
@@ -208,6 +209,8 @@ def test_every_drift_is_found_and_repaired_and_then_nothing_is_to_do(hosts, v1, 
     assert repaired.changed["alpha"] == ["configuration", "secret", "process", "process, replaced"]
     assert repaired.changed["beta"] == ["artifact", "artifact, brought", *EVERYTHING[2:3], *EVERYTHING[4:]]
     assert versions(hosts) == {"alpha": "v1", "beta": "v1"}
+    alpha.run(f"rm {release}/SHA256SUMS")  # without it, the next filter would not start
+    assert h.converge(hosts).changed["alpha"] == ["artifact", "artifact, brought"]
     assert set(hosts_questions.parameters(hosts)["concurrency"]) == {256}
     for machine in hosts:
         assert machine.run("stat -c '%a %u' etc/filter.toml etc/token").split() == [
@@ -423,11 +426,14 @@ def test_an_interrupted_or_killed_maker_leaves_no_process(how, artifact, until, 
     with maker("process", artifact) as (process, folder):
         until(lambda: list(folder.glob("run-*/events")))  # Ansible is at work
         assert len(processes(folder)) >= 3  # two machines, Ansible, and what it does on them
+        assert cli.main(["platform", "down", "--all"]) == 0
+        assert folder.exists()  # its maker lives
         process.send_signal(how)
         process.wait(60)
     until(lambda: not processes(folder))
-    if how == signal.SIGINT:
-        assert not folder.exists()
+    assert folder.exists() == (how == signal.SIGKILL)
+    assert cli.main(["platform", "down", "--all"]) == 0
+    assert not folder.exists()
 
 
 # ---------------------------------------------------------------------------------------- containers

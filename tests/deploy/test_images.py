@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import shutil
@@ -183,6 +184,19 @@ def test_the_same_files_are_not_built_again_and_others_are(client, image, wheel_
     assert {"Dockerfile", "healthcheck.py", "requirements.txt", "mlops_helpers/serve/blog.sql"} < set(files)
     assert sum(path.startswith("wheels/") for path in files) == len(wheels.SERVICE)
     assert not [path for path in files if "deploy" in path or "teach" in path or path.endswith(".pyc")]
+
+
+@docker_engine
+def test_an_image_that_somebody_makes_of_ours_is_neither_taken_for_it_nor_removed(client, image):
+    other = 'LABEL mine=yes\nENTRYPOINT ["/bin/sh"]'
+    with contextlib.ExitStack() as stack:
+        for name in (f"opslab-test-derived:{os.getpid()}", None):  # labels are inherited, with a name or without
+            recipe = io.BytesIO(f"FROM {NAME}\n{other}\nENV NAME={name}\n".encode())
+            derived, _ = client.images.build(fileobj=recipe, tag=name, rm=True)
+            stack.callback(client.images.remove, derived.id, force=True)
+        assert images.build_service_image(AGAIN).id == image.id
+        image_build.remove_nameless(client)
+        assert client.images.get(derived.id).tags == []
 
 
 @pytest.fixture
@@ -384,6 +398,8 @@ def test_the_base_image_is_imported_from_a_tarball(client, tmp_path, monkeypatch
     monkeypatch.setattr(base_image, "BASE_IMAGE", name)
     with pytest.raises(ImageError, match=r"no base image's tarball: .*missing.tar.gz.*Next: opslab image base"):
         base_image.base_image(tmp_path / "missing.tar.gz")
+    with pytest.raises(ImageError, match=r"no base image's tarball: .*Is a directory"):
+        base_image.base_image(tmp_path)
     with tarfile.open(tmp_path / "tiny.tar.gz", "w:gz") as tar:
         tar.addfile(tarfile.TarInfo("hello"))
     try:

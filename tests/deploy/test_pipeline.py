@@ -149,6 +149,8 @@ def test_a_source_goes_through_all_stages_in_order(world):
     assert done.stages["tests"].facts == {"seen": ["code.txt", "tests/a.txt"]}
     assert world.production.released == ["package(code+train(code+data(comments+more comments)))"]
     assert "saw ['code.txt']" in done.stages["train"].log
+    assert sorted(done.stages["train"].inputs) == ["code.txt", "data/"]
+    assert done.stages["train"].inputs["data/"] == done.stages["data"].sha256
     events = [entry["event"] for entry in world.store.record.entries(done.release)]
     assert events == ["started", *["stage"] * 6, "switched", "stage", "deployed"]
     assert not (world.store.folder / "work").exists()

@@ -307,6 +307,7 @@ def test_up_detached_is_seen_and_what_a_killed_one_leaves_is_in_nobodys_way(opsl
     up = ["platform", "up", f"--folder={folder}", f"--artifact={artifact.folder}"]
     assert cli.main([*up, "--detach"]) == 0
     shown = capsys.readouterr().out
+    assert stat.S_IMODE((folder / "up.log").stat().st_mode) == 0o600  # the moderators' token is in it
     code, state = state_of(folder, capsys)
     assert (code, state["ready"], len(state["services"])) == (0, True, 3)
     assert os.getsid(state["supervisor"]["pid"]) != os.getsid(0)

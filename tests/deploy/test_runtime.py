@@ -15,6 +15,7 @@ from mlops_helpers.deploy import cgroups, limits, ownership, swarm
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.exits import exit_reason
 from mlops_helpers.deploy.platform import Platform
+from mlops_helpers.deploy.process import Service
 from mlops_helpers.deploy.process_runtime import ProcessRuntime
 from mlops_helpers.deploy.runtime import RUNTIMES, Limits, Release, runtime
 from mlops_helpers.deploy.swarm_runtime import SwarmRuntime
@@ -42,6 +43,9 @@ def test_what_cannot_be_is_refused(release):
     assert RUNTIMES == ("process", "docker", "swarm")
     with pytest.raises(ParameterError, match=r"replicas is 0; accepted: 1 or more\. To end it: stop\('filter'\)"):
         dataclasses.replace(release, replicas=0)
+    for name in ("", "../x", "a b"):
+        with pytest.raises(ParameterError, match="up to 48 letters"):
+            dataclasses.replace(release, name=name)
     for wrong in ({"memory_mb": 0}, {"cpus": -1}, {"files": float("nan")}):
         with pytest.raises(ParameterError, match="accepted: a number above 0, or None"):
             Limits(**wrong)
@@ -224,6 +228,14 @@ def test_a_swarm_is_left_only_if_it_was_made_here(monkeypatch):
             client.api.remove_network("docker_gwbridge")
         swarm.join(client)
         assert client.api.inspect_swarm()["Spec"]["Labels"][ownership.OWNER] == ownership.owner()
+        others = client.networks.create(  # somebody is about to start a service
+            f"opslab-test-{os.getpid()}", driver="bridge", scope="swarm", labels={ownership.OWNER: ownership.owner()}
+        )
+        try:
+            assert not swarm.leave(client)
+            assert swarm.here(client)
+        finally:
+            others.remove()
         assert swarm.leave(client)
         assert not swarm.here(client)
         assert "docker_gwbridge" in before or not client.api.networks(names=["docker_gwbridge"])
@@ -241,6 +253,29 @@ def test_nothing_is_left_of_a_limited_process(release, tmp_path):
         assert any("process" in one for one in more)
         assert any("cgroup" in one for one in more) == bool(cgroups.parents())
     assert things(str(tmp_path)) == before
+
+
+def test_an_interrupted_start_leaves_no_process(release, tmp_path, monkeypatch):
+    start = Service.start
+
+    def interrupted_start(self):
+        start(self)
+        raise KeyboardInterrupt
+
+    before = things(str(tmp_path))
+    with ProcessRuntime(tmp_path / "p") as running:
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Service, "start", interrupted_start)
+            running.deploy(dataclasses.replace(release, limits=Limits(pids=50)))
+        assert things(str(tmp_path)) == before
+        running.deploy(release)
+
+
+def test_a_stopped_replica_uses_nothing(release, tmp_path):
+    with ProcessRuntime(tmp_path / "p") as running:
+        running.deploy(dataclasses.replace(release, replicas=2))
+        running.replica("filter-0").stop()
+        assert [one.name for one in running.stats("filter")] == ["filter-1"]
 
 
 class SlowSwarm:

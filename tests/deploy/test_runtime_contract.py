@@ -155,6 +155,8 @@ def test_a_version_comes_and_goes_and_one_that_cannot_start_changes_nothing(plat
 
 
 def test_it_is_scaled_out_and_in_while_comments_arrive(platform, kind, traffic, until):
+    with pytest.raises(ParameterError, match=r"replicas is 0; accepted: 1 or more\. To end it: stop"):
+        platform.scale("v1", 0)
     for replicas in (4, 1):
         platform.scale("v1", replicas)
         until(lambda replicas=replicas: len(platform.filters["v1"]) == replicas)

@@ -111,6 +111,24 @@ def test_a_taken_port_is_another_ones_and_another_is_tried(release, tmp_path, mo
         assert containers(running.folder) == []
 
 
+def test_a_container_that_somebody_removed_is_missed_by_nobody(release, tmp_path):
+    with DockerRuntime(tmp_path / "d") as running, contextlib.closing(client_of_daemon()) as client:
+        first, _, third = running.deploy(dataclasses.replace(release, replicas=3))
+        client.api.remove_container(first.id, force=True)
+        running.scale("filter", 2)
+        assert third.name not in {one.name for one in running.status()}
+        running.update(release)
+        assert [one.state for one in running.status()] == ["ready", "ready"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="another user runs containers as the one who it is")
+def test_what_processes_of_root_left_in_the_folder_is_the_containers_too(release, tmp_path):
+    for kind in ("process", "docker", "process"):
+        with runtime(kind, folder=tmp_path / "d") as running:
+            (one,) = running.deploy(release)
+            assert one.state == "ready"
+
+
 def test_too_little_memory_is_called_so(release, tmp_path):
     with DockerRuntime(tmp_path / "d") as running:
         with pytest.raises(ServiceError, match="filter-0 ended with out of memory before it was ready"):

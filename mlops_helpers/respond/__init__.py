@@ -1,0 +1,1 @@
+"""Alert -> diagnosis -> mitigation -> record: faults, drills, runbooks, postmortems."""

@@ -1,0 +1,95 @@
+"""Faults: real, with typed arguments, and always put back.
+
+>>> with Stage(...) as stage, faults.injected(stage, fault("process_stopped", name="filter-v1-0")):
+...     ...
+
+A fault tells the watchdog how it is undone before it happens. It is undone when its context ends, by an exception or
+Ctrl-C as well, and by the watchdog when this process is killed. Faults stack: the last is undone first.
+"""
+
+import dataclasses
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+
+from mlops_helpers.deploy.undoing import uninterrupted
+from mlops_helpers.errors import DrillError
+from mlops_helpers.respond.stage import Stage
+from mlops_helpers.respond.undo import Entry
+
+__all__ = ["Fault", "Undoing", "catalogue", "fault", "injected", "register"]
+
+_MODULES = ("faults_process", "faults_network", "faults_release", "faults_crowd", "faults_telemetry")
+_KNOWN: dict[str, type["Fault"]] = {}
+T = TypeVar("T", bound="type[Fault]")
+
+
+class Undoing:
+    """Collects how faults are undone, and tells the watchdog of what it can do as well."""
+
+    def __init__(self, stage: Stage, stack: ExitStack) -> None:
+        self.stage, self._stack = stage, stack
+
+    def entry(self, entry: Entry) -> None:
+        """Promise to undo this; call it before the change."""
+        number = self.stage.watchdog.promise(entry)
+        self._stack.callback(self.stage.watchdog.keep, number)
+
+    def call(self, undo: Callable[[], object]) -> None:
+        """Undo by a function: for what ends with this process anyway."""
+        self._stack.callback(undo)
+
+
+class Fault(Protocol):
+    """A frozen dataclass whose fields are the arguments."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Let it happen; each change is promised to be undone first."""
+
+
+def register(kind: T) -> T:
+    """Make a fault known under its name in lower case with underscores."""
+    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("_")
+    _KNOWN[name] = kind
+    return kind
+
+
+def catalogue() -> Mapping[str, type[Fault]]:
+    """Return all faults by name."""
+    for module in _MODULES:
+        importlib.import_module(f"mlops_helpers.respond.{module}")
+    return _KNOWN
+
+
+def fault(name: str, /, **arguments: Any) -> Fault:
+    """Return a fault by name. Raises ``DrillError`` for an unknown name, argument or a value of another type."""
+    known = catalogue()
+    if name not in known:
+        raise DrillError(f"there is no fault {name!r}; accepted: {', '.join(sorted(known))}")
+    kind = known[name]
+    fields = {one.name: one for one in dataclasses.fields(kind)}
+    accepted = ", ".join(fields) or "none"
+    hints = get_type_hints(kind)
+    for given, value in arguments.items():
+        if given not in fields:
+            raise DrillError(f"{name} has no argument {given!r}; accepted: {accepted}")
+        wanted = hints[given]
+        if type(value) is not wanted and not (wanted is float and type(value) is int):
+            raise DrillError(f"{given} of {name} is {value!r}; accepted: a {wanted.__name__}")
+    missing = [one for one, of in fields.items() if of.default is dataclasses.MISSING and one not in arguments]
+    if missing:
+        raise DrillError(f"{name} lacks {', '.join(missing)}; accepted: {accepted}")
+    return kind(**arguments)
+
+
+@contextmanager
+def injected(stage: Stage, *faults: Fault) -> Iterator[None]:
+    """Let faults happen, one after the other, until the block ends. Raises ``DrillError`` as the faults do."""
+    with ExitStack() as stack:
+        for one in faults:
+            with uninterrupted():  # an interrupt between a change and its undoing would leave it
+                one.begin(stage, Undoing(stage, stack))
+        yield

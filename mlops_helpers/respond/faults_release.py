@@ -1,0 +1,73 @@
+"""Faults that are released: a bad model, a wrong artifact, a bad configuration, an expired token."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mlops_helpers.deploy.calls import call
+from mlops_helpers.errors import DrillError, ServiceError
+from mlops_helpers.respond.faults import Undoing, register
+from mlops_helpers.respond.stage import Stage
+from mlops_helpers.respond.world import MODELS
+
+__all__ = ["BadConfiguration", "BadModel", "WrongArtifact"]
+
+
+def _known(model: str) -> str:
+    if model not in MODELS:
+        raise DrillError(f"there is no model {model!r}; accepted: {', '.join(MODELS)}")
+    return model
+
+
+@register
+@dataclass(frozen=True)
+class BadModel:
+    """Version ``v2`` is released with a ``model`` and gets the ``share`` of the comments; ``v1`` still runs."""
+
+    model: str
+    share: float = 1.0
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Start it and give it comments."""
+        artifact = stage.world.model(_known(self.model))
+
+        def withdraw() -> None:
+            with suppress(ServiceError):
+                stage.tell_gateway("weights", {"v1": 1.0})
+
+        undoing.call(withdraw)
+        stage.platform.add_version("v2", artifact)
+        stage.restore_wires()
+        stage.tell_gateway("weights", {"v1": 1 - self.share, "v2": self.share})
+
+
+@register
+@dataclass(frozen=True)
+class WrongArtifact:
+    """A running filter is given another ``model`` under its old name; its next process has the right one."""
+
+    model: str
+    name: str = "filter-v1-0"
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Swap the model by the filter's admin call."""
+        address = next(one.address for one in stage.platform.status() if one.name == self.name)
+        right, wrong = stage.world.model("good"), stage.world.model(_known(self.model))
+        asked = [
+            {"folder": str(one.folder.resolve()), "sha256": one.sha256, "version": "v1"} for one in (right, wrong)
+        ]
+        entry = {"do": "tell", "address": address, "path": "/admin/model", "token": stage.platform.admin_token}
+        undoing.entry({**entry, "body": asked[0]})
+        call("PUT", address, "/admin/model", asked[1], token=stage.platform.admin_token)
+
+
+@register
+@dataclass(frozen=True)
+class BadConfiguration:
+    """The gateway is told that the filters are at an ``address`` where nobody is."""
+
+    address: str = "127.0.0.1:9"
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Tell it."""
+        undoing.entry(stage.gateway_entry("upstreams", stage.configuration))
+        stage.tell_gateway("upstreams", {"v1": [self.address]})

@@ -1,0 +1,168 @@
+"""The network between the parts, as a proxy in a process of its own: it can be slow, lossy, cut, or change what passes.
+
+It works on connections and what they carry, not on packets: loss is a connection that breaks. It ends with its maker.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from dataclasses import asdict, dataclass
+from types import TracebackType
+from typing import Any, Self
+
+from mlops_helpers.errors import ParameterError, ServiceError
+
+__all__ = ["Quality", "Wires"]
+
+_END_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How a wire is: seconds of ``delay`` each way, share of chunks at which the connection breaks (``loss``), ``cut``:
+    nothing passes and nobody is told; ``rewrite`` replaces one text by another of the same length on the way there.
+
+    Raises ``ParameterError`` for values out of range.
+    """
+
+    delay: float = 0.0
+    loss: float = 0.0
+    cut: bool = False
+    rewrite: tuple[str, str] | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.delay <= 60 and 0 <= self.loss <= 1):
+            raise ParameterError(f"delay is {self.delay}, loss {self.loss}; accepted: 0 to 60 seconds, 0 to 1")
+        if self.rewrite and len(self.rewrite[0].encode()) != len(self.rewrite[1].encode()):
+            raise ParameterError(f"rewrite is {self.rewrite}; accepted: two texts of the same length in bytes")
+
+
+class Wires:
+    """Wires by name, each from an address of its own to a ``target`` (host:port). A context."""
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, str] = {}
+        self._process: subprocess.Popen[str] | None = None
+        self._one_at_a_time = threading.Lock()
+
+    @property
+    def pid(self) -> int | None:
+        """The process that all wires run in."""
+        return self._process.pid if self._process else None
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "mlops_helpers.respond.wires"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        return self
+
+    def lay(self, name: str, target: str) -> str:
+        """Lay a wire to a target and return the address of this end. Raises ``ServiceError``."""
+        self.addresses[name] = self._ask({"lay": name, "target": target})["address"]
+        return self.addresses[name]
+
+    def set(self, name: str, quality: Quality) -> None:
+        """Make a wire so, for connections that there are as well. Raises ``ParameterError`` for an unknown wire."""
+        if name not in self.addresses:
+            raise ParameterError(f"there is no wire {name!r}; there are: {', '.join(self.addresses)}")
+        self._ask({"set": name, "quality": asdict(quality)})
+
+    def _ask(self, line: dict[str, Any]) -> dict[str, Any]:
+        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+            raise ServiceError("the wires were not started. Next: with Wires() as wires")
+        with self._one_at_a_time:
+            try:
+                self._process.stdin.write(json.dumps(line) + "\n")
+                self._process.stdin.flush()
+                answer = self._process.stdout.readline()
+            except (OSError, ValueError):
+                answer = ""
+        if not answer:
+            raise ServiceError("the process of the wires has ended. Next: start the drill anew")
+        heard: dict[str, Any] = json.loads(answer)
+        return heard
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if self._process is not None and self._process.stdin is not None and self._process.stdout is not None:
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            try:
+                self._process.wait(_END_SECONDS)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+            self._process.stdout.close()
+
+
+class _Wire:
+    def __init__(self, target: str) -> None:
+        self.host, _, port = target.rpartition(":")
+        self.port = int(port)
+        self.quality = Quality()
+        self.changed = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            there_reader, there_writer = await asyncio.open_connection(self.host, self.port)
+        except OSError:
+            writer.transport.abort()
+            return
+        ways = [
+            asyncio.create_task(self._carry(reader, there_writer, True)),
+            asyncio.create_task(self._carry(there_reader, writer, False)),
+        ]
+        _, left = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        for way in left:
+            way.cancel()
+        await asyncio.gather(*ways, return_exceptions=True)
+        for end in (writer, there_writer):
+            end.transport.abort() if end.transport.get_write_buffer_size() == 0 else end.close()
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, there: bool) -> None:
+        with contextlib.suppress(OSError):
+            while chunk := await reader.read(65_536):
+                quality = self.quality
+                if quality.delay:
+                    await asyncio.sleep(quality.delay)
+                while self.quality.cut:
+                    await self.changed.wait()
+                if quality.loss and random.random() < quality.loss:
+                    return
+                if there and quality.rewrite:
+                    chunk = chunk.replace(quality.rewrite[0].encode(), quality.rewrite[1].encode())
+                writer.write(chunk)
+                await writer.drain()
+
+
+async def _run() -> None:
+    loop, wires, servers = asyncio.get_running_loop(), {}, []
+    lines = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(0, "rb", buffering=0))
+    while line := await lines.readline():
+        told = json.loads(line)
+        answer: dict[str, Any] = {}
+        if "lay" in told:
+            wire = wires[told["lay"]] = _Wire(told["target"])
+            servers.append(await asyncio.start_server(wire.serve, "127.0.0.1", 0, backlog=1024))
+            answer = {"address": "127.0.0.1:%d" % servers[-1].sockets[0].getsockname()[1]}
+        else:
+            wire = wires[told["set"]]
+            rewrite = told["quality"].pop("rewrite")
+            wire.quality = Quality(**told["quality"], rewrite=tuple(rewrite) if rewrite else None)
+            wire.changed.set()
+            wire.changed = asyncio.Event()
+        print(json.dumps(answer), flush=True)
+    os._exit(0)  # connections under way are of no use to anybody any more
+
+
+if __name__ == "__main__":
+    asyncio.run(_run())
