@@ -38,7 +38,7 @@ CLAIMS = [
         "bad stages, sources, bundles and records tried",
         "bad stages, sources, bundles and records without a clear refusal, or with a release",
         ("test_pipeline", "test_pipeline_releases", "test_gates", "test_release_record"),
-        ("refused", "tampered", "missing", "changed_record", "is_seen", "is_not_believed", "no_plain", "cannot", "do_not_mix"),
+        ("refused", "tampered", "missing", "changed_record", "is_seen", "not_believed", "cannot", "do_not_mix"),
         60,
     ),
 ]
