@@ -12,7 +12,15 @@ from mlops_helpers.respond.faults import Undoing, register
 from mlops_helpers.respond.stage import Stage
 from mlops_helpers.respond.undo import process_entry
 
-__all__ = ["CpuPressure", "DiskFull", "MemoryPressure", "ProcessFrozen", "ProcessKilled", "ProcessSlowed", "ProcessStopped"]
+__all__ = [
+    "CpuPressure",
+    "DiskFull",
+    "MemoryPressure",
+    "ProcessFrozen",
+    "ProcessKilled",
+    "ProcessSlowed",
+    "ProcessStopped",
+]
 
 _THROTTLE = """
 import os, signal, sys, time
@@ -52,7 +60,9 @@ sys.stdin.read()
 
 def _helper(undoing: Undoing, code: str, *arguments: str) -> None:
     """Start a process that does harm until this one lets go of its standard input, or is gone."""
-    child = subprocess.Popen([sys.executable, "-I", "-c", code, *arguments], stdin=subprocess.PIPE, start_new_session=True)
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-c", code, *arguments], stdin=subprocess.PIPE, start_new_session=True
+    )
 
     def end() -> None:
         assert child.stdin is not None

@@ -52,9 +52,7 @@ class WrongArtifact:
         """Swap the model by the filter's admin call."""
         address = next(one.address for one in stage.platform.status() if one.name == self.name)
         right, wrong = stage.world.model("good"), stage.world.model(_known(self.model))
-        asked = [
-            {"folder": str(one.folder.resolve()), "sha256": one.sha256, "version": "v1"} for one in (right, wrong)
-        ]
+        asked = [{"folder": str(one.folder.resolve()), "sha256": one.sha256, "version": "v1"} for one in (right, wrong)]
         entry = {"do": "tell", "address": address, "path": "/admin/model", "token": stage.platform.admin_token}
         undoing.entry({**entry, "body": asked[0]})
         call("PUT", address, "/admin/model", asked[1], token=stage.platform.admin_token)

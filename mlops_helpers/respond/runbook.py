@@ -90,7 +90,8 @@ class Runbook:
             raise ParameterError("who is empty; accepted for dry_run=False: the name of whoever acts, for the record")
         self.decision: Decision | None = None
         self._acted: list[str] = []
-        self._changes: list[Change] = []
+        self._changed: list[Change] = []
+        self._in_place = False  # whether what is wanted is so, by this run or an earlier one
         self._audit = Audit(audit, runbook=name, service=service, who=who or "not named", dry_run=dry_run)
         self._audit.note("opened")
 
@@ -135,14 +136,15 @@ class Runbook:
             return self._said("left", f"{change.what}: left, nothing calls for a change")
         before = change.read()
         if same(before, change.wanted):
-            self._changes.append(change)
+            self._in_place = True
             return self._said("unchanged", f"{change.what}: is {before!r} already, nothing to do")
         text = f"{change.what}: {before!r} -> {change.wanted!r}"
         if self.dry_run:
             return self._said("planned", f"would change {text}")
         self._audit.note("changing", what=change.what, before=before, after=change.wanted)
-        self._changes.append(change)
+        self._changed.append(change)
         self._set(change, change.wanted)
+        self._in_place = True
         return self._said("changed", f"changed {text}", what=change.what, before=before, after=change.wanted)
 
     def verify(self, what: str, holds: Callable[[], bool], within: float) -> str:
@@ -150,7 +152,7 @@ class Runbook:
 
         Raises ``ServiceError`` when it does not within so many seconds; what this run changed is taken back before.
         """
-        if not self._changes:
+        if not self._in_place:
             return self._said("not verified", f"not verified ({what}): nothing was changed")
         began, reason = time.monotonic(), "it is not so"
         while time.monotonic() - began < within:
@@ -161,7 +163,7 @@ class Runbook:
                 reason = str(error)
             time.sleep(_POLL_SECONDS)
         self._audit.note("failed", what=what, within=within, reason=reason)
-        taken_back = [self.roll_back(change) for change in reversed(self._changes)]
+        taken_back = [self.roll_back(change) for change in reversed(self._changed)] or ["This run changed nothing"]
         raise ServiceError(
             f"not so within {within:g} s: {what} ({reason}). {'; '.join(taken_back)}. "
             "Next: escalate; the cause is another one"

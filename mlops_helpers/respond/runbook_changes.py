@@ -3,10 +3,10 @@
 import http.client
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 from mlops_helpers.errors import ParameterError, ServiceError, WorkspaceError
@@ -41,6 +41,23 @@ class HttpValue:
             parts = urlsplit(url)
             if parts.scheme not in ("http", "https") or not parts.hostname:
                 raise ParameterError(f"{url!r} is no address; accepted: a URL such as http://host:port/admin/weights")
+        if self.method not in ("PUT", "POST"):
+            raise ParameterError(f"method is {self.method!r}; accepted: PUT, POST")
+
+    @classmethod
+    def of(cls, what: str, described: Mapping[str, Any], token: str = "") -> Self:
+        """Return the value that an object describes, by the names above: ``wanted`` and both addresses at least.
+
+        Raises ``ParameterError`` for other names (a token is none of them: parameters are stored) and missing ones.
+        """
+        needed = {"wanted", "state_url", "change_url"}
+        names = {one.name for one in fields(cls)} - {"what", "token"}
+        if described.keys() - names or needed - described.keys():
+            raise ParameterError(
+                f"{what} is described by {', '.join(described) or 'nothing'}; needed: {', '.join(sorted(needed))}; "
+                f"accepted as well: {', '.join(sorted(names - needed))}"
+            )
+        return cls(what, **described, token=token)
 
     def read(self) -> Any:
         """Return the value as the service tells it. Raises ``ServiceError`` when it does not."""

@@ -12,6 +12,7 @@ from mlops_helpers.observe.store import Store
 
 __all__ = ["Signals", "series"]
 
+_PATIENCE = 2.0  # seconds in which a page must have been read once
 _SPARE = 2  # scrapes more than fill a window: its edges need one on each side
 
 
@@ -31,15 +32,18 @@ class Signals:
     is none, and when a page cannot be read, unless ``may_be_down``.
     """
 
-    def __init__(self, pages: Sequence[str], *, interval: float = 0.25, may_be_down: bool = False) -> None:
+    def __init__(self, pages: Sequence[str], *, interval: float = 1.0, may_be_down: bool = False) -> None:
         if not pages:
             raise MetricsError("no metrics page is named; accepted: host:port or a URL, such as 127.0.0.1:8000")
         self._store = Store()
         self._interval = interval
         self._scraper = Scraper(self._store, {"service": pages}, interval=interval).start()
         try:
-            self._scraper.wait_for(1)
-            if (down := self.down()) and not may_be_down:
+            self._scraper.wait_for(1, within=interval + 10)
+            end = time.monotonic() + max(_PATIENCE, interval)
+            while (down := self.down()) and not may_be_down and time.monotonic() < end:
+                self._scraper.wait_for(1, within=interval + 10)  # one slow answer is no outage
+            if down and not may_be_down:
                 raise MetricsError(
                     "; ".join(f"{page} cannot be read: {why}" for page, why in down.items())
                     + ". Nothing was changed. Next: is the address right? If it is: the runbook telemetry_lost"
@@ -67,7 +71,7 @@ class Signals:
     def watch(self, window: float) -> Self:
         """Return when a whole window lies between now and this call."""
         end = time.monotonic() + window
-        self._scraper.wait_for(math.ceil(window / self._interval) + _SPARE, within=2 * window + 10)
+        self._scraper.wait_for(math.ceil(window / self._interval) + _SPARE, within=3 * window + 10)
         while (left := end - time.monotonic()) > 0:
             time.sleep(left)
         return self

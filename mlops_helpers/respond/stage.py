@@ -1,7 +1,7 @@
 """What a drill happens on: a platform, the network between its parts, readers, and who watches what readers meet."""
 
 import contextlib
-import tempfile
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["RATE", "Stage"]
 
 RATE = 16.0  # comments a second, and as many readings: enough for a verdict within seconds, little for the machine
-_TIMEOUT = 1.5
+_TIMEOUT = 2.0
 _LONGEST = 300.0
 
 
@@ -43,21 +43,23 @@ class Stage:
         self.watch = Watch(time_lapse, notify)
         self.crowds: list[Traffic] = []
         self._ending = contextlib.ExitStack()
-        self._scratch = Path(tempfile.mkdtemp(dir=workspace("platforms")))
-        self.platform = Platform(
-            {"v1": self.world.model("good")},
-            folder=self._scratch,
-            durability="async",
-            comments_per_minute=10**6,
-            by="a drill",
-        )
+        self._scratch = workspace("platforms") / f"drill-{os.getpid()}-{time.time_ns()}"
+        self.platform: Platform
         self.configuration: dict[str, list[str]] = {}
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as ending:
             ending.enter_context(self.watchdog)
-            self.watchdog.promise(self._leftover())
-            ending.enter_context(self.platform)
+            self.watchdog.promise({"do": "remove_platform", "folder": str(self._scratch)})
+            self.platform = ending.enter_context(
+                Platform(
+                    {"v1": self.world.model("good")},
+                    folder=self._scratch,
+                    durability="async",
+                    comments_per_minute=10**6,
+                    by="a drill",
+                )
+            )
             ending.enter_context(self.wires)
             edge = self.wires.lay("edge", self.platform.blog)
             for number, address in enumerate(self.platform.filters["v1"]):
@@ -72,9 +74,6 @@ class Stage:
 
     def __exit__(self, *_: object) -> None:
         self._ending.close()
-
-    def _leftover(self) -> Entry:
-        return {"do": "remove", "path": str(self._scratch)}
 
     def restore_configuration(self) -> None:
         """Tell the gateway the addresses and weights that were configured at the start. Raises ``ServiceError``."""

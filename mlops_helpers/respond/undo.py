@@ -1,8 +1,8 @@
 """How what a fault has changed is put back, as plain data: so that another process can do it as well.
 
-An entry is an object with ``do``, the name of a way in ``WAYS``, and its arguments. Each way is harmless when it is done
-twice, and when what it is about has gone. A process is named by its number and by when it was created, since numbers
-are given to others.
+An entry is an object with ``do``, the name of a way in ``WAYS``, and its arguments. Each way is harmless when it is
+done twice, and when what it is about has gone. A process is named by its number and by when it was created, since
+numbers are given to others.
 """
 
 import os
@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mlops_helpers.deploy import occupancy
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.ownership import alive
 from mlops_helpers.errors import ServiceError
@@ -21,6 +22,8 @@ from mlops_helpers.errors import ServiceError
 __all__ = ["WAYS", "Entry", "process_entry", "undo"]
 
 Entry = dict[str, Any]
+
+_DRAIN_SECONDS = 20.0
 
 
 def process_entry(do: str, pid: int, **arguments: Any) -> Entry:
@@ -72,6 +75,13 @@ def _remove(path: str) -> None:
         Path(path).unlink(missing_ok=True)
 
 
+def _remove_platform(folder: str) -> None:
+    """Remove a platform's folder once the processes that work there have drained and ended."""
+    if Path(folder).is_dir():
+        occupancy.wait_gone(Path(folder), None, _DRAIN_SECONDS)
+        _remove(folder)
+
+
 def _tell(address: str, path: str, body: Any, token: str) -> None:
     with suppress(ServiceError):  # who is not there has nothing to be told
         call("PUT", address, path, body, token=token, seconds=2.0)
@@ -83,5 +93,6 @@ WAYS: dict[str, Callable[..., None]] = {
     "unlimit": _unlimit,
     "unpin": _unpin,
     "remove": _remove,
+    "remove_platform": _remove_platform,
     "tell": _tell,
 }

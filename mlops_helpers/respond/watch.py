@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from mlops_helpers.errors import MetricsError
@@ -34,7 +35,9 @@ def objectives(time_lapse: float) -> list[tuple[Objective, tuple[BurnRule, ...]]
     """Return an objective for each SLI with the rule that pages, every window divided by ``time_lapse``."""
     found = []
     for name, target in _TARGETS.items():
-        good, total = (f'readers_{name}_total{{verdict="{one}"}}' if one else f"readers_{name}_total" for one in ("good", ""))
+        good, total = (
+            f'readers_{name}_total{{verdict="{one}"}}' if one else f"readers_{name}_total" for one in ("good", "")
+        )
         kind = {"availability": "availability", "fast": "latency"}.get(name, "quality")
         about = Objective(name.replace("_", "-"), target, Indicator.of_counters(kind, total, good=good))
         rule = BurnRule("page", _BURN[name] * _LONG / (30 * DAY), _LONG, _SHORT, minimum_bad=5)
@@ -65,7 +68,8 @@ class Watch:
 
     def __init__(self, time_lapse: float, notify: Callable[[list[Page]], None]) -> None:
         self.store = Store()
-        self.alerts = Alerts(self.store, objectives(time_lapse), notify=self._tell)
+        self._objectives = objectives(time_lapse)
+        self.alerts = Alerts(self.store, self._objectives, notify=self._tell)
         self.deaf, self.muted, self.skew = False, False, 0.0
         self.seen = {name: [0, 0] for name in SLIS}
         self._records: dict[Path, int] = {}
@@ -76,6 +80,13 @@ class Watch:
     def add(self, record: Path) -> None:
         """Read one more record."""
         self._records[record] = 0
+
+    def raise_threshold(self, bad_events: float = 1e9) -> None:
+        """Page for so many bad events only: what a tired team does, and no reader is helped by."""
+        loose = [
+            (about, [replace(rule, minimum_bad=bad_events) for rule in rules]) for about, rules in self._objectives
+        ]
+        self.alerts = Alerts(self.store, loose, notify=self._tell)
 
     def unknown(self) -> bool:
         """Return whether telemetry is lost: nothing was scraped lately."""
@@ -111,5 +122,8 @@ class Watch:
         lines = []
         for name, (good, bad) in self.seen.items():
             lines.append(f"# TYPE readers_{name}_total counter")
-            lines += [f'readers_{name}_total{{verdict="{verdict}"}} {count}' for verdict, count in (("good", good), ("bad", bad))]
+            lines += [
+                f'readers_{name}_total{{verdict="{verdict}"}} {count}'
+                for verdict, count in (("good", good), ("bad", bad))
+            ]
         return "\n".join(lines) + "\n"

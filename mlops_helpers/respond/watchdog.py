@@ -73,7 +73,9 @@ class Watchdog:
         except (OSError, ValueError):
             heard = ""
         if not heard:
-            raise ServiceError("the watchdog has ended, so that nobody would put a fault back. Next: start the drill anew")
+            raise ServiceError(
+                "the watchdog has ended, so that nobody would put a fault back. Next: start the drill anew"
+            )
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:

@@ -153,7 +153,7 @@ async def _run() -> None:
         if "lay" in told:
             wire = wires[told["lay"]] = _Wire(told["target"])
             servers.append(await asyncio.start_server(wire.serve, "127.0.0.1", 0, backlog=1024))
-            answer = {"address": "127.0.0.1:%d" % servers[-1].sockets[0].getsockname()[1]}
+            answer = {"address": f"127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"}
         else:
             wire = wires[told["set"]]
             rewrite = told["quality"].pop("rewrite")

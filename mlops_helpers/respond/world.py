@@ -72,7 +72,7 @@ def campaign(seed: int) -> list[Comment]:
     """Return spam that the good model takes for honest, as senders find it by trying."""
     from mlops_helpers.model.simulate import FAMILIES, Campaign, simulate
 
-    waves = [Campaign(family, 0.0, 1.0, share=0.15, obfuscation=1.0) for family in FAMILIES]
-    written = simulate(1_000, days=1.0, seed=2_000 + seed, campaigns=waves)
+    waves = [Campaign(family, 0.0, 1.0, share=0.9 / len(FAMILIES), obfuscation=1.0) for family in FAMILIES]
+    written = simulate(200, days=1.0, seed=2_000 + seed, campaigns=waves)
     good = world().model("good")
     return [one for one in comments_from(written[written["label"] == 1]) if not good.is_spam(one.text)]

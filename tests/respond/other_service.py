@@ -13,7 +13,7 @@ BEARER = "known to the other team"
 
 
 class OtherService:
-    """``POST /check {"text"}``; ``GET`` and ``POST /settings``: the model ``new`` answers 500, or slowly, as ``bad`` says.
+    """``POST /check {"text"}``; ``GET`` and ``POST /settings``: the model ``new`` fails or is slow, as ``bad`` says.
 
     A client asks 50 times a second. ``sent`` are the settings that were sent. Left as a context.
     """

@@ -1,6 +1,5 @@
 """Runbooks: nothing is changed unasked, everything is on record, and any service will do."""
 
-import json
 import math
 import time
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from mlops_helpers.respond import runbook_audit
 from mlops_helpers.respond.runbook import Runbook, same
 from mlops_helpers.respond.runbook_changes import FilesInFolder, FileText, HttpValue
 from mlops_helpers.respond.runbook_signals import Signals, series
-from mlops_helpers.teach import notebooks
+from mlops_helpers.teach import documents, parameters
 
 RUNBOOKS = Path(__file__).parents[2] / "notebooks" / "runbooks"
 
@@ -118,6 +117,16 @@ def test_a_post_condition_that_fails_takes_the_change_back(book, tmp_path) -> No
         run.verify("mended", lambda: False, 0.2)
     assert value.value == "new"
     assert kinds(tmp_path)[-2:] == ["failed", "rolled back"]
+
+
+def test_a_post_condition_that_fails_leaves_what_an_earlier_run_changed(book) -> None:
+    value = Value()
+    decided(book()).act(value)
+    run = decided(book())
+    run.act(value)
+    with pytest.raises(ServiceError, match="This run changed nothing"):
+        run.verify("mended", lambda: False, 0.2)
+    assert value.value == "old"
 
 
 def test_a_question_that_fails_is_a_post_condition_that_fails(book) -> None:
@@ -223,12 +232,16 @@ def test_a_text_is_written_and_taken_away_again(tmp_path) -> None:
 
 def test_an_address_that_is_none_and_a_service_that_is_not_there_are_told_in_time() -> None:
     began = time.monotonic()
+    with pytest.raises(ParameterError, match="needed: change_url, state_url, wanted; accepted as well: body_field"):
+        HttpValue.of("x", {"wanted": 1, "token": "secret"})
+    with pytest.raises(ParameterError, match="accepted: PUT, POST"):
+        HttpValue("x", 1, "http://a", "http://a", method="DELETE")
     with pytest.raises(ParameterError, match="accepted: a URL"):
         HttpValue("x", 1, "127.0.0.1:1", "http://127.0.0.1:1")
     gone = HttpValue("x", 1, "http://127.0.0.1:1/state", "http://127.0.0.1:1/state")
     with pytest.raises(ServiceError, match="does it answer from here"):
         gone.read()
-    with pytest.raises(MetricsError, match="cannot be read.*Nothing was changed"):
+    with pytest.raises(MetricsError, match=r"cannot be read.*Nothing was changed"):
         Signals(["127.0.0.1:1"])
     with pytest.raises(MetricsError, match="accepted: host:port"):
         Signals([])
@@ -259,53 +272,62 @@ def other_parameters(other: OtherService, audit: Path) -> dict[str, Any]:
         "metrics_pages": [other.address],
         "window": 1.0,
         "within": 15.0,
-        "state_url": f"http://{other.address}/settings",
-        "state_field": "serving.model",
-        "change_url": f"http://{other.address}/settings",
-        "change_method": "POST",
-        "body_field": "model",
-        "wanted": {"value": "old"},
-        "bearer_variable": "THE_OTHER_BEARER",
+        "change": {
+            "wanted": "old",
+            "state_url": f"http://{other.address}/settings",
+            "state_field": "serving.model",
+            "change_url": f"http://{other.address}/settings",
+            "method": "POST",
+            "body_field": "model",
+        },
         "audit": str(audit),
         "who": "Ada",
     }
 
 
-def execute(name: str, given: dict[str, Any], out: Path) -> tuple[str, str]:
-    """Return how a runbook ended and what its cells printed."""
-    (result,) = notebooks.run([RUNBOOKS / name], given, out=out).results
-    printed = ""
-    if result.executed:
-        cells = json.loads(Path(result.executed).read_text())["cells"]
-        outputs = [output for cell in cells for output in cell.get("outputs", ())]
-        printed = "".join("".join(output.get("text", ())) for output in outputs)
-    return result.status, printed + str(result.error or "")
+def execute(name: str, given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run a runbook's cells as they are, in this process, with these parameters; return what they printed."""
+    document = documents.read(RUNBOOKS / name)
+    names: dict[str, Any] = {}
+    assert given.keys() <= parameters.declared(document).keys()
+    try:
+        for cell in document.code:
+            exec(compile(cell.source, f"{name}:{cell.id}", "exec"), names)
+            if "parameters" in cell.tags:
+                names.update(given)
+    finally:
+        if "signals" in names:
+            names["signals"].close()
+    return capsys.readouterr().out
 
 
-def test_high_error_rate_on_another_service_without_an_edit(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("THE_OTHER_BEARER", BEARER)
-    counters = {
-        "all_events": "spamfilter_comments_total",
-        "bad_events": "spamfilter_comments_total",
-        "bad_labels": {"result": "error"},
-    }
+ERRORS = {
+    "all_events": "spamfilter_comments_total",
+    "bad_events": "spamfilter_comments_total",
+    "bad_labels": {"result": "error"},
+}
+
+
+def test_high_error_rate_on_another_service_without_an_edit(tmp_path, monkeypatch, capsys) -> None:
+    name, phrase = "01_high_error_rate.ipynb", "high error rate on the other filter"
+    monkeypatch.setenv("RUNBOOK_BEARER", BEARER)
     with OtherService() as other:
-        given = other_parameters(other, tmp_path / "audit") | counters
-        status, printed = execute("01_high_error_rate.ipynb", given, tmp_path / "out")
-        assert (status, other.sent) == ("passed", []), printed
-        assert "would change routing of the other filter: 'new' -> 'old'" in printed
+        given = other_parameters(other, tmp_path) | ERRORS
+        assert "would change routing of the other filter: 'new' -> 'old'" in execute(name, given, capsys)
+        given["dry_run"] = False
+        with pytest.raises(ParameterError, match=f'accepted for dry_run=False: "{phrase}"'):
+            execute(name, given, capsys)
+        assert other.sent == []
 
-        status, printed = execute("01_high_error_rate.ipynb", given | {"dry_run": False}, tmp_path / "out")
-        assert (status, other.sent) == ("failed", [])
-        assert 'accepted for dry_run=False: "high error rate on the other filter"' in printed
-
-        given |= {"dry_run": False, "confirmation": "high error rate on the other filter"}
-        status, printed = execute("01_high_error_rate.ipynb", given, tmp_path / "out")
-        assert (status, other.sent) == ("passed", [{"model": "old"}]), printed
+        given["confirmation"] = phrase
+        printed = execute(name, given, capsys)
+        assert "changed routing" in printed
         assert "verified after" in printed
+        assert "leave everything as it is" in execute(name, given, capsys)
+        assert other.sent == [{"model": "old"}]
 
-        other.always = True  # what was changed does not help any more: another cause
-        status, printed = execute("01_high_error_rate.ipynb", given | {"within": 3.0}, tmp_path / "out")
-        assert status == "failed"
-        assert "not so within 3 s" in printed
-    assert BEARER not in (tmp_path / "audit" / "audit.jsonl").read_text()
+        other.always = True  # the version that was known to work fails as well
+        with pytest.raises(ServiceError, match="not so within 2 s"):
+            execute(name, given | {"within": 2.0}, capsys)
+        assert "rolled back" in execute(name, given | {"undo": True}, capsys)
+    assert BEARER not in (tmp_path / "audit.jsonl").read_text()

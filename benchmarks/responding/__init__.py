@@ -1,0 +1,1 @@
+"""Faults, scenarios, drills, runbooks: put together by ``benchmarks/respond.py``."""

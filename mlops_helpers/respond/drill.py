@@ -1,0 +1,235 @@
+"""A drill: an incident that really happens, somebody who responds, a journal, and a score.
+
+The clock of it: inject -> SLI breach -> alert -> acknowledged -> diagnosed -> mitigated -> resolved. A drill is judged
+by what readers saw and by whether nothing was lost. If steady state does not hold before, or readers do not meet the
+fault, it is void, and says so.
+"""
+
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from mlops_helpers.errors import DrillError
+from mlops_helpers.observe.webhook import Page
+from mlops_helpers.respond import judge, responders
+from mlops_helpers.respond.faults import injected
+from mlops_helpers.respond.journal import Journal
+from mlops_helpers.respond.operator import Operator
+from mlops_helpers.respond.scenario import Responder, Scenario
+from mlops_helpers.respond.score import POINTS, Facts, Part, Result, score
+from mlops_helpers.respond.stage import Stage
+from mlops_helpers.workspace import workspace, writable_folder
+
+__all__ = ["ROLES", "TIME_LAPSE", "Drill", "Result", "run"]
+
+TIME_LAPSE = 360.0  # an hour in ten seconds
+ROLES = {"commander": "commander", "operations": "operations", "communications": "communications"}
+STEADY_SECONDS, SUSTAINED_SECONDS = 3.0, 3.0
+_SETTLE_SECONDS, _VISIBLE_SECONDS, _CALM_SECONDS = 2.0, 12.0, 6.0
+_LOOK_SECONDS = 0.25
+
+
+class Drill:
+    """A drill under way. ``with Drill(scenario) as drill`` starts it and lets the fault happen; respond by
+    ``drill.hands``; :meth:`close` ends it and judges. However it ends, faults are put back and nothing is left.
+
+    ``prevented_by`` names a fix of the scenario: what it prevents does not happen. ``roles`` says who is what.
+    """
+
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        seed: int = 0,
+        folder: Path | None = None,
+        time_lapse: float = TIME_LAPSE,
+        roles: Mapping[str, str] = ROLES,
+        prevented_by: str = "",
+    ) -> None:
+        if prevented_by and prevented_by not in scenario.fixes:
+            accepted = ", ".join(scenario.fixes) or "none"
+            raise DrillError(f"{scenario.id} has no fix {prevented_by!r}; accepted: {accepted}")
+        if set(roles) != set(ROLES):
+            raise DrillError(f"roles are {', '.join(roles)}; accepted: {', '.join(ROLES)}, each with a name")
+        self.scenario, self.seed, self._prevented_by = scenario, seed, prevented_by
+        name = f"{scenario.id}-{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}"
+        self.folder = writable_folder(folder, "folder=FOLDER") if folder else workspace("drills", name)
+        self.journal = Journal(self.folder / "journal.jsonl")
+        self._stage = Stage(self.folder, seed=seed, time_lapse=time_lapse, notify=self._paged)
+        self._ending, self._faults = ExitStack(), ExitStack()
+        self._began, self._void, self._hinted = 0.0, "", 0
+        self._result: Result | None = None
+        self.hands = Operator(self._stage, self.journal, list(scenario.causes), by=roles["operations"])
+        about = {"story": scenario.story, "area": scenario.area, "difficulty": scenario.difficulty}
+        facts: dict[str, Any] = {"scenario": scenario.id, "title": scenario.title, **about, "seed": seed}
+        self.journal.note("opened", **facts, time_lapse=time_lapse, roles=dict(roles))
+
+    @property
+    def void(self) -> str:
+        """Why the drill says nothing about anybody, empty if it does."""
+        return self._void
+
+    def __enter__(self) -> Self:
+        with ExitStack() as ending:
+            ending.enter_context(self._stage)
+            ending.enter_context(self._faults)
+            self._stage.come()
+            begin = time.time() + 0.5
+            self._settle(begin + STEADY_SECONDS)
+            if not self._steady("before", begin, begin + STEADY_SECONDS):
+                self._void = "steady state does not hold before the fault"
+            else:
+                self._inject()
+            self._ending = ending.pop_all()
+        return self
+
+    def _inject(self) -> None:
+        scenario = self.scenario
+        prevented = scenario.fixes.get(self._prevented_by, ())
+        for one, (name, arguments) in zip(scenario.faults, scenario.fault_names, strict=True):
+            if name in prevented:
+                continue
+            self._faults.callback(self.journal.note, "reverted", fault=name)
+            self._faults.enter_context(injected(self._stage, one))
+            self.journal.note("injected", fault=name, arguments=arguments)
+        self._began = time.time()  # a release takes a second to start, and nobody meets it before
+        if scenario.breach and not prevented:
+            limit = self._began + _VISIBLE_SECONDS
+            while not (found := self._breaches(time.time() - 0.3)) and time.time() < limit:
+                time.sleep(_LOOK_SECONDS)
+            if not found:
+                self._void = f"readers did not meet the fault within {_VISIBLE_SECONDS:g} s"
+            for name in found:
+                self.journal.note("visible", sli=name, at=found[name])
+
+    def _paged(self, pages: list[Page]) -> None:
+        for page in pages:
+            about: dict[str, Any] = {
+                "objective": page.labels.get("slo", ""),
+                "severity": page.labels.get("severity", ""),
+            }
+            self.journal.note("alert", status=page.status, **about, summary=page.annotations.get("summary", ""))
+
+    def _breaches(self, end: float) -> dict[str, float]:
+        return judge.breaches(self._stage.frame(), self.scenario.steady_state, self._began, end)
+
+    def _settle(self, until: float) -> None:
+        """Wait until all that was intended before a moment has its answer, or none."""
+        while self._stage.settled() < until:
+            time.sleep(_LOOK_SECONDS)
+
+    def _steady(self, moment: str, begin: float, end: float) -> bool:
+        found = judge.shares(self._stage.frame(), begin, end)
+        tolerances = self.scenario.steady_state
+        probes = [
+            {"sli": name, "good": found[name].good, "total": found[name].total, "at_least": least}
+            for name, least in tolerances.items()
+        ]
+        good = judge.holds(found, tolerances) and found["availability"].total > 0
+        self.journal.note("steady_state", moment=moment, holds=good, probes=probes)
+        return good
+
+    def hint(self) -> str:
+        """Return the next hint; it costs points. Raises ``DrillError`` when there is none left."""
+        hints = self.scenario.hints
+        if self._hinted == len(hints):
+            raise DrillError(f"{self.scenario.id} has no further hint; there were {len(hints)}")
+        text, cost = hints[self._hinted]
+        self._hinted += 1
+        self.journal.note("hint", text=text, cost=cost)
+        return text
+
+    def close(self) -> Result:
+        """Wait for the mitigation, or until its time is over; put faults back, judge, end everything; safe twice."""
+        if self._result is None:
+            try:
+                self._result = self._closed()
+            finally:
+                self._ending.close()
+        return self._result
+
+    def _closed(self) -> Result:
+        if self._void:
+            return self._end("void", self._void, [], {}, 0)
+        scenario, over = self.scenario, self._began + self.scenario.seconds
+        calm = max(time.time(), self._began + _CALM_SECONDS)
+        mitigated = None
+        while True:
+            now = self._stage.settled()
+            acted = self.journal.of("acted")
+            since = max([self._began, *(one["at"] for one in self.journal.of("visible"))])
+            if scenario.breach and not self._prevented_by:
+                mitigated = judge.mitigated_at(
+                    self._stage.frame(), scenario.steady_state, since, now, SUSTAINED_SECONDS
+                )
+                if mitigated is not None or now > over + SUSTAINED_SECONDS:
+                    break
+            elif now > calm + judge.WINDOW:
+                break
+            if not acted and now > over:
+                break
+            time.sleep(_LOOK_SECONDS)
+        breached = self._breaches(now)
+        bad = judge.bad_between(self._stage.frame(), self._began, now)
+        blind = self._stage.watch.unknown()
+        total = judge.shares(self._stage.frame(), self._began, now)
+        for name, at in breached.items():
+            self.journal.note("breached", sli=name, at=at)
+        if mitigated is not None:
+            self.journal.note("mitigated", sli=scenario.breach, at=mitigated)
+        self._faults.close()
+        begin = time.time() + _SETTLE_SECONDS
+        self._settle(begin + STEADY_SECONDS)
+        steady = self._steady("after", begin, begin + STEADY_SECONDS)
+        expected = "" if self._prevented_by else scenario.breach
+        facts = Facts(
+            began=self._began,
+            mitigated=mitigated,
+            allowed=scenario.seconds,
+            breached=breached,
+            expected=expected,
+            bad=bad[expected or "availability"],
+            total=total[expected or "availability"].total,
+            lost=self._stage.lost(),
+            blind=blind,
+            steady=steady,
+            cause=scenario.cause,
+            records=tuple(self.journal.records),
+        )
+        passed, parts = score(facts)
+        outcome = "passed" if passed else "failed"
+        return self._end(outcome, "" if passed else parts[0].reason, parts, bad, facts.lost, breached=bool(breached))
+
+    def _end(
+        self, outcome: str, reason: str, parts: list[Part], bad: Mapping[str, int], lost: int, *, breached: bool = False
+    ) -> Result:
+        points = max(0.0, round(sum(part.points for part in parts), 1))
+        told: dict[str, Any] = {
+            "cause": self.scenario.cause,
+            "fix": self.scenario.fix,
+            "points": points,
+            "of": sum(POINTS.values()),
+        }
+        shown = [vars(part) for part in parts]
+        self._faults.close()
+        self.journal.note("closed", outcome=outcome, reason=reason, **told, parts=shown, spent=dict(bad), lost=lost)
+        began = self.journal.records[0]["at"]
+        journal = tuple(sorted(self.journal.records, key=lambda record: float(record["at"])))
+        return Result(outcome, points, tuple(parts), reason, breached, time.time() - began, self.folder, journal)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ending.close()
+
+
+def run(scenario: Scenario, responder: Responder | None = None, **options: Any) -> Result:
+    """Run a drill headlessly, with a ``responder`` (None: the scenario's first reference solution).
+
+    ``options`` are those of :class:`Drill`. Raises as it does.
+    """
+    with Drill(scenario, **options) as drill:
+        if not drill.void:
+            responders.respond(responder or scenario.solutions[0], drill.hands, page=bool(scenario.breach))
+        return drill.close()

@@ -1,0 +1,162 @@
+"""Scenarios: incidents as YAML that a published JSON Schema describes, checked before anything is started."""
+
+import json
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from mlops_helpers.errors import DrillError, OpsLabError
+from mlops_helpers.respond.faults import Fault, fault
+from mlops_helpers.respond.operator import ACTIONS
+
+__all__ = ["Responder", "Scenario", "choose", "load", "names", "parse", "schema"]
+
+_FOLDER = "mlops_helpers.respond"
+
+
+@dataclass(frozen=True)
+class Responder:
+    """What somebody does, written down: a ``diagnosis``, then ``steps`` (action and arguments), one after the other."""
+
+    name: str
+    steps: tuple[tuple[str, dict[str, Any]], ...]
+    diagnosis: str = ""
+    tells: bool = True
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """An incident. ``steady_state`` gives the least share of good events by SLI; ``breach`` is the SLI that leaves it,
+    empty for a drill in which acting is wrong. ``seconds`` is how long it may take from the fault to the mitigation.
+    ``cause`` is what a diagnosis should say, ``causes`` what it may say; ``fixes`` prevent it in a replay.
+    """
+
+    id: str
+    title: str
+    story: str
+    area: str
+    difficulty: int
+    steady_state: Mapping[str, float]
+    faults: tuple[Fault, ...]
+    fault_names: tuple[tuple[str, dict[str, Any]], ...]
+    breach: str
+    cause: str
+    causes: tuple[str, ...]
+    fix: str
+    fixes: Mapping[str, tuple[str, ...]]
+    hints: tuple[tuple[str, int], ...]
+    solutions: tuple[Responder, ...]
+    not_solutions: tuple[Responder, ...]
+    seconds: float = 20.0
+
+    def responder(self, name: str) -> Responder:
+        """Return a reference solution, or one that must fail, by name. Raises ``DrillError`` naming them."""
+        every = {one.name: one for one in (*self.solutions, *self.not_solutions)}
+        if name not in every:
+            raise DrillError(f"{self.id} has no responder {name!r}; accepted: {', '.join(every)}")
+        return every[name]
+
+
+@cache
+def schema() -> dict[str, Any]:
+    """Return the published JSON Schema of a scenario."""
+    found: dict[str, Any] = json.loads(files(_FOLDER).joinpath("scenarios/schema.json").read_text("utf-8"))
+    return found
+
+
+def names() -> list[str]:
+    """Return the ids of all scenarios, in order."""
+    return sorted(one.name[:-5] for one in files(_FOLDER).joinpath("scenarios").iterdir() if one.name.endswith(".yaml"))
+
+
+def load(which: str | Path) -> Scenario:
+    """Return a scenario by its id, or from a file. Raises ``DrillError`` saying what is wrong with it."""
+    path = Path(which)
+    if path.suffix in (".yaml", ".yml"):
+        try:
+            return parse(path.read_text("utf-8"), str(path))
+        except (OSError, UnicodeDecodeError) as error:
+            raise DrillError(f"{path} cannot be read: {error}. Next: opslab drill list") from error
+    if str(which) not in names():
+        raise DrillError(f"there is no scenario {which!s}; accepted: a file.yaml, or {', '.join(names())}")
+    return parse(files(_FOLDER).joinpath(f"scenarios/{which}.yaml").read_text("utf-8"), f"{which}.yaml")
+
+
+def choose(seed: int, *, area: str = "", difficulty: int = 0) -> Scenario:
+    """Return a scenario that a seed chooses, of an area and a difficulty. Raises ``DrillError`` if there is none."""
+    fitting = [one for one in map(load, names()) if area in ("", one.area) and difficulty in (0, one.difficulty)]
+    if not fitting:
+        raise DrillError(f"no scenario of area {area!r} and difficulty {difficulty}. Next: opslab drill list")
+    return random.Random(seed).choice(fitting)
+
+
+def parse(text: str, source: str = "the scenario") -> Scenario:
+    """Return the scenario that a text describes.
+
+    Raises ``DrillError`` when it is no YAML, breaks the schema, or names a fault, action or cause that there is not.
+    """
+    import jsonschema
+
+    try:
+        told = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise DrillError(f"{source} is no YAML: {error}") from error
+    problems = sorted(
+        jsonschema.Draft202012Validator(schema()).iter_errors(told), key=lambda one: list(map(str, one.path))
+    )
+    if problems:
+        at = "/".join(map(str, problems[0].absolute_path)) or "the whole"
+        raise DrillError(
+            f"{source}, {at}: {problems[0].message}. Accepted: mlops_helpers/respond/scenarios/schema.json"
+        )
+    try:
+        return _made(told)
+    except OpsLabError as error:
+        raise DrillError(f"{source}: {error}") from error
+
+
+def _made(told: dict[str, Any]) -> Scenario:
+    given = [dict(one) for one in told["faults"]]
+    named = tuple((one.pop("fault"), one) for one in given)
+    if told["cause"] not in told["causes"]:
+        raise DrillError(f"cause is {told['cause']!r}; accepted: one of the causes, {', '.join(told['causes'])}")
+    for of in told.get("fixes", {}).values():
+        if unknown := set(of) - {name for name, _ in named}:
+            raise DrillError(f"a fix prevents {', '.join(unknown)}; accepted: faults of this scenario")
+    breach = told["expect"].get("breach", "")
+    if breach and breach not in told["steady_state"]:
+        raise DrillError(f"breach is {breach}; accepted: an SLI of steady_state, {', '.join(told['steady_state'])}")
+    return Scenario(
+        id=told["id"],
+        title=told["title"],
+        story=told["story"].strip(),
+        area=told["area"],
+        difficulty=told["difficulty"],
+        steady_state=told["steady_state"],
+        faults=tuple(fault(name, **arguments) for name, arguments in named),
+        fault_names=named,
+        breach=breach,
+        cause=told["cause"],
+        causes=tuple(told["causes"]),
+        fix=told["fix"],
+        fixes={name: tuple(of) for name, of in told.get("fixes", {}).items()},
+        hints=tuple((one["text"], one["cost"]) for one in told.get("hints", ())),
+        solutions=tuple(map(_responder, told["solutions"])),
+        not_solutions=tuple(map(_responder, told["not_solutions"])),
+        seconds=told.get("seconds", 20.0),
+    )
+
+
+def _responder(told: dict[str, Any]) -> Responder:
+    steps = [dict(one) for one in told["steps"]]
+    done = tuple((one.pop("do"), one) for one in steps)
+    for action, _ in done:
+        if action not in ACTIONS:
+            raise DrillError(f"{told['name']} does {action!r}; accepted: {', '.join(ACTIONS)}")
+    return Responder(told["name"], done, told.get("diagnosis", ""), told.get("tells", True))
