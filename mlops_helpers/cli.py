@@ -41,6 +41,7 @@ COMMANDS = {
     "image": Command("make the image of the services, and what it needs", "mlops_helpers.deploy.image_commands:image"),
     "pipeline": Command("run a release through its gates", "mlops_helpers.deploy.pipeline_commands:pipeline"),
     "monitor": Command("scrape services, evaluate alerts and print pages", "mlops_helpers.observe.commands:monitor"),
+    "drill": Command("break a service, and see who notices: drills", "mlops_helpers.respond.commands:drill"),
     "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
 }
 

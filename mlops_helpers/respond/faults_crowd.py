@@ -8,8 +8,9 @@ from mlops_helpers.errors import DrillError
 from mlops_helpers.respond.faults import Undoing, register
 from mlops_helpers.respond.stage import RATE, Stage
 from mlops_helpers.respond.world import campaign, comments
+from mlops_helpers.serve.plan import Moderators
 
-__all__ = ["BenignShift", "LoadSpike", "SlowClient", "SpamCampaign"]
+__all__ = ["BenignShift", "LabelDelay", "LabelPoisoning", "LoadSpike", "SlowClient", "SpamCampaign"]
 
 
 @register
@@ -48,6 +49,36 @@ class BenignShift:
     def begin(self, stage: Stage, undoing: Undoing) -> None:
         """Let them come."""
         undoing.call(stage.come(comments(stage.seed, shifted=True), rate=self.per_second, reads=0.0).stop)
+
+
+@register
+@dataclass(frozen=True)
+class LabelPoisoning:
+    """Somebody moderates who says the opposite, with probability ``share``: models that learn from it go wrong."""
+
+    share: float = 1.0
+    per_second: float = 6.0
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Let moderators come who look after a part of the comments, and decide wrongly."""
+        moderators = Moderators(every=0.5, delay=0.1, error_rate=self.share)
+        written = comments(stage.seed + 1)
+        undoing.call(stage.come(written, rate=self.per_second, reads=0.0, moderators=moderators).stop)
+
+
+@register
+@dataclass(frozen=True)
+class LabelDelay:
+    """Moderators decide ``seconds`` late on a part of the comments: what is held waits, and quality is known late."""
+
+    seconds: float = 600.0
+    per_second: float = 6.0
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Let moderators come who take their time."""
+        moderators = Moderators(every=0.5, delay=self.seconds, error_rate=0.0)
+        written = comments(stage.seed + 1)
+        undoing.call(stage.come(written, rate=self.per_second, reads=0.0, moderators=moderators).stop)
 
 
 @register

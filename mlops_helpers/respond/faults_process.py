@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from mlops_helpers.errors import DrillError, ServiceError
 from mlops_helpers.respond.faults import Undoing, register
 from mlops_helpers.respond.stage import Stage
-from mlops_helpers.respond.undo import process_entry
+from mlops_helpers.respond.undo import pin, process_entry
 
 __all__ = [
     "CpuPressure",
@@ -160,9 +160,7 @@ class CpuPressure:
         pid = stage.pid(self.name)
         processors = sorted(os.sched_getaffinity(pid))
         undoing.entry(process_entry("unpin", pid, processors=processors))
-        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - numbers of threads, no paths
-            with suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), processors[-1:])
+        pin(pid, processors[-1:])
         for _ in range(self.hogs):
             _helper(undoing, _BURN, str(processors[-1]))
 

@@ -9,7 +9,7 @@ from mlops_helpers.respond.faults import Undoing, register
 from mlops_helpers.respond.stage import Stage
 from mlops_helpers.respond.world import MODELS
 
-__all__ = ["BadConfiguration", "BadModel", "WrongArtifact"]
+__all__ = ["BadConfiguration", "BadModel", "TokenExpired", "WrongArtifact"]
 
 
 def _known(model: str) -> str:
@@ -69,3 +69,14 @@ class BadConfiguration:
         """Tell it."""
         undoing.entry(stage.gateway_entry("upstreams", stage.configuration))
         stage.tell_gateway("upstreams", {"v1": [self.address]})
+
+
+@register
+@dataclass(frozen=True)
+class TokenExpired:
+    """The operators' token for the gateway is not valid any more: what serves goes on, but cannot be changed."""
+
+    def begin(self, stage: Stage, undoing: Undoing) -> None:
+        """Let it expire; the token is held by this process alone."""
+        undoing.call(lambda: setattr(stage.platform, "admin_token", stage.valid_token))
+        stage.platform.admin_token = "expired"  # noqa: S105 - that is what it is

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from mlops_helpers.respond.watch import FAST_SECONDS
+from mlops_helpers.respond.watch import FAST_SECONDS, verdicts
 from mlops_helpers.serve import sli
 from mlops_helpers.serve.sli import Share
 
@@ -35,13 +35,21 @@ def holds(found: Mapping[str, Share], tolerances: Mapping[str, float]) -> bool:
 
 
 def breaches(frame: "pd.DataFrame", tolerances: Mapping[str, float], start: float, end: float) -> dict[str, float]:
-    """Return, by SLI, the begin of the first window from ``start`` on in which it was below its tolerance."""
+    """Return, by SLI, when the first bad event happened of the first window in which it was below its tolerance.
+
+    Windows that begin at ``start`` or later are looked at.
+    """
     found: dict[str, float] = {}
     for begin in _begins(start, end):
         for name, share in shares(frame, begin, begin + WINDOW).items():
-            if name in tolerances and share.total >= _FEWEST and share.ratio < tolerances[name]:
-                found.setdefault(name, begin)
+            if name in tolerances and share.total >= _FEWEST and share.ratio < tolerances[name] and name not in found:
+                found[name] = _first_bad(frame, name, begin)
     return found
+
+
+def _first_bad(frame: "pd.DataFrame", name: str, begin: float) -> float:
+    part = frame[frame["at"].ge(begin) & frame["at"].lt(begin + WINDOW)]
+    return next((one["at"] for one in part.to_dict("records") if verdicts(one).get(name) is False), begin)
 
 
 def mitigated_at(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from mlops_helpers.deploy.rollback import rollback
 from mlops_helpers.errors import DrillError, OpsLabError
 from mlops_helpers.respond.journal import Journal
+from mlops_helpers.respond.judge import shares
 from mlops_helpers.respond.stage import Stage
 from mlops_helpers.respond.wires import Quality
 
@@ -26,13 +27,14 @@ class Operator:
 
     def __init__(self, stage: Stage, journal: Journal, causes: list[str], by: str = "operations") -> None:
         self._stage, self._journal, self.causes, self.by = stage, journal, causes, by
+        self.since = 0.0  # pages from then on are about this drill
 
     def wait_for_page(self, seconds: float) -> bool:
         """Return whether a page comes (or has come) within so many seconds."""
         limit = time.monotonic() + seconds
-        while not (fired := self._journal.of("alert")) and time.monotonic() < limit:
+        while not (fired := any(page["status"] == "firing" for page in self.alerts())) and time.monotonic() < limit:
             time.sleep(0.05)
-        return bool(fired)
+        return fired
 
     def acknowledge(self) -> None:
         """Say that somebody is at it."""
@@ -70,16 +72,14 @@ class Operator:
 
     def slis(self, seconds: float = 3.0) -> dict[str, float]:
         """Return the share of good events by SLI in the last seconds of the readers' record (NaN: no events)."""
-        from mlops_helpers.respond.judge import shares
-
         end = self._stage.settled()
         found = {name: share.ratio for name, share in shares(self._stage.frame(), end - seconds, end).items()}
         self._saw("slis", ", ".join(f"{name} {ratio:.2f}" for name, ratio in found.items()))
         return found
 
     def alerts(self) -> list[dict[str, Any]]:
-        """Return the pages so far."""
-        return self._journal.of("alert")
+        """Return the pages so far, those of resolved alerts as well."""
+        return [page for page in self._journal.of("alert") if page["at"] >= self.since]
 
     def logs(self, name: str, lines: int = 20) -> list[str]:
         """Return the last lines that a service printed."""
@@ -157,6 +157,10 @@ def _reconnect_telemetry(stage: Stage) -> None:
     stage.watch.deaf, stage.watch.skew = False, 0.0
 
 
+def _renew_token(stage: Stage) -> None:
+    stage.platform.admin_token = stage.valid_token
+
+
 def _delete_service(stage: Stage) -> None:
     for one in ("blog", "gateway", "filter-v1-0"):
         stage.platform.stop(one)
@@ -189,6 +193,7 @@ ACTIONS: dict[str, Callable[..., None]] = {
     "release": _release,
     "block_campaign": _block_campaign,
     "reconnect_telemetry": _reconnect_telemetry,
+    "renew_token": _renew_token,
     "delete_service": _delete_service,
     "scale_to_zero": _scale_to_zero,
     "mute_alerts": _mute_alerts,

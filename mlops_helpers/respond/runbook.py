@@ -102,7 +102,8 @@ class Runbook:
 
     def observe(self, what: str, value: Any) -> Any:
         """Put something that was seen on record, and return it."""
-        self._audit.note("observed", what=what, found=value)
+        number = not isinstance(value, float) or math.isfinite(value)
+        self._audit.note("observed", what=what, found=value if number else str(value))  # JSON has no NaN
         return value
 
     def decide(self, signal: str, value: float, comparison: str, threshold: float) -> Decision:

@@ -33,7 +33,7 @@ class Responder:
 @dataclass(frozen=True)
 class Scenario:
     """An incident. ``steady_state`` gives the least share of good events by SLI; ``breach`` is the SLI that leaves it,
-    empty for a drill in which acting is wrong. ``seconds`` is how long it may take from the fault to the mitigation.
+    empty for a drill in which acting is wrong. ``seconds`` from the fault to the mitigation earn half of its points.
     ``cause`` is what a diagnosis should say, ``causes`` what it may say; ``fixes`` prevent it in a replay.
     """
 
@@ -124,6 +124,7 @@ def parse(text: str, source: str = "the scenario") -> Scenario:
 def _made(told: dict[str, Any]) -> Scenario:
     given = [dict(one) for one in told["faults"]]
     named = tuple((one.pop("fault"), one) for one in given)
+    made = tuple(fault(name, **arguments) for name, arguments in named)
     if told["cause"] not in told["causes"]:
         raise DrillError(f"cause is {told['cause']!r}; accepted: one of the causes, {', '.join(told['causes'])}")
     for of in told.get("fixes", {}).values():
@@ -139,7 +140,7 @@ def _made(told: dict[str, Any]) -> Scenario:
         area=told["area"],
         difficulty=told["difficulty"],
         steady_state=told["steady_state"],
-        faults=tuple(fault(name, **arguments) for name, arguments in named),
+        faults=made,
         fault_names=named,
         breach=breach,
         cause=told["cause"],

@@ -26,9 +26,10 @@ class Facts:
     """What a score is made of. Times are epoch seconds, None: it did not happen.
 
     ``began`` is the fault, ``mitigated`` since when readers were served again, for a sustained time; ``allowed`` the
-    seconds between these. ``breached`` has the begin of a breach by SLI, ``expected`` the one that was to happen
-    (empty: none). ``bad`` counts bad events of that SLI since the fault, ``total`` all of them. ``lost`` comments were
-    accepted and are not stored. ``blind``: nobody watches at the end. ``steady``: steady state held after the drill.
+    seconds between these that still earn half of the points. ``breached`` has the begin of a breach by SLI,
+    ``expected`` the one that was to happen (empty: none). ``bad`` counts bad events of that SLI since the fault,
+    ``total`` all of them. ``lost`` comments were accepted and are not stored. ``blind``: nobody watches at the end.
+    ``steady``: steady state held after the drill.
     """
 
     began: float
@@ -67,8 +68,8 @@ class Result:
 def score(facts: Facts) -> tuple[bool, list[Part]]:
     """Return whether the drill is passed, and the parts of the score.
 
-    It is passed when readers are served again in time, nothing was lost, somebody watches, and steady state holds
-    afterwards; in a drill without a breach, when there was none. Who does not pass earns nothing.
+    It is passed when readers are served again, nothing was lost, somebody watches, and steady state holds afterwards; in
+    a drill without a breach, when there was none. Who does not pass earns nothing.
     """
     failures = _failures(facts)
     if failures:
@@ -84,7 +85,7 @@ def score(facts: Facts) -> tuple[bool, list[Part]]:
 def _failures(facts: Facts) -> list[str]:
     found = []
     if facts.expected and facts.mitigated is None:
-        found.append(f"readers' {facts.expected} did not come back to its tolerance within {facts.allowed:g} s")
+        found.append(f"readers' {facts.expected} did not come back to its tolerance")
     if not facts.expected and facts.breached:
         found.append(
             f"readers were served well, until something was done: {', '.join(facts.breached)} left its tolerance"
@@ -104,9 +105,12 @@ def _first(facts: Facts, kind: str) -> Mapping[str, Any] | None:
 
 def _detection(facts: Facts) -> Part:
     of = POINTS["detection"]
-    page, seen = _first(facts, "alert"), _first(facts, "acknowledged")
+    seen = _first(facts, "acknowledged")
     if seen is None:
         return Part("detection", 0.0, of, "nobody acknowledged")
+    pages = [one for one in facts.records if one["kind"] == "alert" and one.get("status") == "firing"]
+    before = [one for one in pages if float(one["at"]) <= float(seen["at"])]
+    page = next((one for one in before if float(one["at"]) >= facts.began), before[-1] if before else None)
     since = facts.began if page is None else float(page["at"])
     late = max(0.0, float(seen["at"]) - since)
     share = 1.0 if page is None else min(1.0, max(0.0, 1 - (late - ACKNOWLEDGE_SECONDS) / (2 * ACKNOWLEDGE_SECONDS)))
@@ -127,7 +131,7 @@ def _mitigation(facts: Facts) -> Part:
         return Part("mitigation", of, of, "readers were served well throughout: there was nothing to mitigate")
     assert facts.mitigated is not None
     took = facts.mitigated - facts.began
-    share = 1.0 if took <= facts.allowed / 2 else 0.5 + (facts.allowed - took) / facts.allowed
+    share = min(1.0, max(0.0, 1.5 - took / facts.allowed))
     return Part("mitigation", round(of * share, 1), of, f"readers are served again {took:.1f} s after the fault")
 
 

@@ -11,6 +11,7 @@ from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.platform import Platform
 from mlops_helpers.errors import DataError, ServiceError
 from mlops_helpers.observe.webhook import Page
+from mlops_helpers.respond.control import Control
 from mlops_helpers.respond.undo import Entry
 from mlops_helpers.respond.watch import Watch
 from mlops_helpers.respond.watchdog import Watchdog
@@ -34,13 +35,15 @@ class Stage:
     """A context: everything starts with it and ends with it, also when its process is killed.
 
     ``platform`` runs version ``v1``, the good model, with one filter; readers come through the wire ``edge``, the
-    gateway reaches each filter through a wire of the filter's name. ``watchdog`` takes promises of faults.
+    gateway reaches each filter through a wire of the filter's name. ``watchdog`` takes promises of faults, ``control``
+    tells of the machine.
     """
 
     def __init__(self, folder: Path, *, seed: int, time_lapse: float, notify: Callable[[list[Page]], None]) -> None:
         self.folder, self.seed, self.world = folder, seed, world()
         self.watchdog, self.wires = Watchdog(), Wires()
         self.watch = Watch(time_lapse, notify)
+        self.control = Control(folder)
         self.crowds: list[Traffic] = []
         self._ending = contextlib.ExitStack()
         self._scratch = workspace("platforms") / f"drill-{os.getpid()}-{time.time_ns()}"
@@ -60,6 +63,7 @@ class Stage:
                     by="a drill",
                 )
             )
+            self.valid_token = self.platform.admin_token
             ending.enter_context(self.wires)
             edge = self.wires.lay("edge", self.platform.blog)
             for number, address in enumerate(self.platform.filters["v1"]):
@@ -67,6 +71,7 @@ class Stage:
             self.configuration = {"v1": [self.wires.addresses["filter-v1-0"]]}
             self.restore_configuration()
             ending.enter_context(self.watch)
+            ending.enter_context(self.control)
             ending.callback(self._stop_crowds)
             self.edge = edge
             self._ending = ending.pop_all()
@@ -100,17 +105,28 @@ class Stage:
                 return one.pid
         raise ServiceError(f"{name} has no process; there are: {', '.join(s.name for s in self.platform.status())}")
 
-    def come(self, written: Sequence[plan.Comment] = (), *, rate: float = RATE, reads: float = 1.0) -> Traffic:
-        """Let a crowd come from now on, through the edge, and be watched; the first one are the usual readers."""
+    def come(
+        self,
+        written: Sequence[plan.Comment] = (),
+        *,
+        rate: float = RATE,
+        reads: float = 1.0,
+        moderators: plan.Moderators | None = None,
+    ) -> Traffic:
+        """Let a crowd come from now on, through the edge, and be watched; the first one are the usual readers.
+
+        ``moderators`` look after what this crowd writes.
+        """
         arrivals = plan.plan(
             written or comments(self.seed),
             rate=rate,
             seconds=_LONGEST,
             seed=self.seed + 100 * len(self.crowds),
             reads_per_comment=reads,
+            moderators=moderators,
         )
         name = "readers.jsonl" if not self.crowds else f"crowd-{len(self.crowds)}.jsonl"
-        crowd = Traffic(self.edge, arrivals, self.folder / name, timeout=_TIMEOUT)
+        crowd = Traffic(self.edge, arrivals, self.folder / name, timeout=_TIMEOUT, token=self.platform.moderator_token)
         self.crowds.append(crowd.start())
         self.watch.add(crowd.record)
         return crowd

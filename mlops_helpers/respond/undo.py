@@ -19,7 +19,7 @@ from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.ownership import alive
 from mlops_helpers.errors import ServiceError
 
-__all__ = ["WAYS", "Entry", "process_entry", "undo"]
+__all__ = ["WAYS", "Entry", "pin", "process_entry", "undo"]
 
 Entry = dict[str, Any]
 
@@ -34,6 +34,14 @@ def process_entry(do: str, pid: int, **arguments: Any) -> Entry:
         return {"do": do, "pid": pid, "created": psutil.Process(pid).create_time(), **arguments}
     except psutil.NoSuchProcess as error:
         raise ServiceError(f"process {pid} has ended; a fault needs one that runs") from error
+
+
+def pin(pid: int, processors: list[int]) -> None:
+    """Let all threads of a process run on these processors only."""
+    with suppress(FileNotFoundError):  # it has ended meanwhile
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), processors)
 
 
 def undo(entry: Entry) -> None:
@@ -64,8 +72,7 @@ def _unlimit(pid: int, created: float, limit: int, soft: int, hard: int) -> None
 
 def _unpin(pid: int, created: float, processors: list[int]) -> None:
     if alive(pid, created):
-        with suppress(ProcessLookupError):
-            os.sched_setaffinity(pid, processors)
+        pin(pid, processors)
 
 
 def _remove(path: str) -> None:

@@ -3,9 +3,10 @@
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.burnrate import BurnRule, in_time_lapse
@@ -15,7 +16,7 @@ from mlops_helpers.observe.store import Store
 from mlops_helpers.observe.webhook import Page
 from mlops_helpers.serve.blackbox import read_lines
 
-__all__ = ["FAST_SECONDS", "SLIS", "Watch", "objectives"]
+__all__ = ["FAST_SECONDS", "SLIS", "Watch", "objectives", "verdicts"]
 
 FAST_SECONDS = 0.4
 EVERY_SECONDS = 0.2
@@ -45,7 +46,7 @@ def objectives(time_lapse: float) -> list[tuple[Objective, tuple[BurnRule, ...]]
     return found
 
 
-def verdicts(record: dict[str, object]) -> dict[str, bool]:
+def verdicts(record: Mapping[Any, Any]) -> dict[str, bool]:
     """Return the SLIs that a line of the readers' record is an event of, and whether it is a good one."""
     kind, ok, label = record["kind"], record["outcome"] == "ok", record["label"]
     if kind not in ("comment", "read"):

@@ -65,7 +65,7 @@ def facts(**changed):
         "steady": True,
         "cause": "the filter has ended",
         "records": (
-            {"kind": "alert", "at": T0 + 2},
+            {"kind": "alert", "at": T0 + 2, "status": "firing"},
             {"kind": "acknowledged", "at": T0 + 3},
             {"kind": "diagnosed", "at": T0 + 3, "cause": "the filter has ended"},
             {"kind": "update", "at": T0 + 3, "audience": "public"},
@@ -78,7 +78,7 @@ def facts(**changed):
 def test_breach_and_mitigation_are_dated_by_the_record():
     frame = record(bad_from=4, bad_to=9)
     begun = judge.breaches(frame, TOLERANCES, T0, T0 + 20)["availability"]
-    assert abs(begun - (T0 + 4 - judge.WINDOW)) <= judge.WINDOW
+    assert abs(begun - (T0 + 4)) < 1 / 20
     since = judge.mitigated_at(frame, TOLERANCES, begun, T0 + 20, sustained=3)
     assert abs(since - (T0 + 9)) <= judge.STEP
 
@@ -148,8 +148,10 @@ def test_a_rescue_passes_and_the_clock_runs_in_its_order(rescued):
     if rescued.outcome == "void":
         pytest.skip(f"the machine is too busy for a steady state: {rescued.reason}")
     first = {}
+    begun = next(one["at"] for one in rescued.journal if one["kind"] == "injected")
     for one in rescued.journal:
-        first.setdefault(one["kind"], one["at"])
+        if one["kind"] != "alert" or one["at"] >= begun:  # a busy machine may page before
+            first.setdefault(one["kind"], one["at"])
     order = ["opened", "injected", "alert", "acknowledged", "acted", "reverted", "closed"]
     assert [first[kind] for kind in order] == sorted(first[kind] for kind in order)
     assert first["mitigated"] >= first["injected"]

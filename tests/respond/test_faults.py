@@ -3,16 +3,20 @@
 import os
 import resource
 import signal
+import socket
+import socketserver
 import subprocess
 import sys
-from contextlib import ExitStack
+import threading
+import time
+from contextlib import ExitStack, suppress
 from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from mlops_helpers.errors import DrillError, ParameterError, ServiceError
-from mlops_helpers.respond import faults, undo, wires
+from mlops_helpers.respond import control, faults, undo, wires
 from mlops_helpers.respond.watchdog import Watchdog
 
 MAKER = """
@@ -156,9 +160,72 @@ def test_a_wire_that_cannot_be_is_refused(values):
         wires.Quality(**values)
 
 
+class Echo(socketserver.BaseRequestHandler):
+    def handle(self):
+        while heard := self.request.recv(1000):
+            self.request.sendall(heard)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+
+
+@pytest.fixture
+def wire():
+    """A wire called "w" to somebody who repeats what is said."""
+    with Server(("127.0.0.1", 0), Echo) as server, wires.Wires() as laid:
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        laid.lay("w", f"127.0.0.1:{server.server_address[1]}")
+        yield laid
+        server.shutdown()
+
+
+def say(laid, text, seconds=30.0):
+    host, _, port = laid.addresses["w"].partition(":")
+    with socket.create_connection((host, int(port)), timeout=seconds) as one:
+        one.sendall(text)
+        return one.recv(1000)
+
+
+def test_a_wire_is_slow_and_then_as_it_was(wire):
+    wire.set("w", wires.Quality(delay=0.1))
+    began = time.monotonic()
+    assert say(wire, b"hello") == b"hello"
+    assert time.monotonic() - began >= 0.2
+    wire.set("w", wires.Quality())
+    assert say(wire, b"hello") == b"hello"
+
+
+def test_a_wire_is_cut_and_then_goes_on_where_it_was(wire):
+    wire.set("w", wires.Quality(cut=True))
+    with pytest.raises(TimeoutError):
+        say(wire, b"hello", seconds=0.3)
+    threading.Timer(0.2, wire.set, ("w", wires.Quality())).start()
+    assert say(wire, b"hello") == b"hello"
+
+
+def test_a_wire_loses_and_changes_what_passes(wire):
+    wire.set("w", wires.Quality(rewrite=("text", "body")))
+    assert say(wire, b'{"text": 1}') == b'{"body": 1}'
+    wire.set("w", wires.Quality(loss=1.0))
+    with suppress(ConnectionResetError):
+        assert say(wire, b"hello") == b""
+    with pytest.raises(ParameterError, match="there are: w"):
+        wire.set("x", wires.Quality())
+
+
+def test_a_control_tells_when_the_machine_stalls(tmp_path, until):
+    with control.Control(tmp_path) as one:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(control.os, "fsync", lambda descriptor: time.sleep(0.6))
+            until(lambda: one.stalled(0, time.time()) > 0.3)
+        assert one.stalled(time.time() + 100, time.time() + 200) == 0
+    assert not list(tmp_path.iterdir())
+
+
 def test_every_fault_says_what_it_is():
     known = faults.catalogue()
-    assert len(known) >= 18
+    assert len(known) >= 20
     for name, kind in known.items():
         assert kind.__doc__ and not kind.__doc__.startswith(kind.__name__ + "("), f"{name} has no words of its own"
 

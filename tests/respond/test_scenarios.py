@@ -1,13 +1,14 @@
 """The catalogue is complete and well-formed, and a scenario that breaks a rule is refused with the reason."""
 
+import argparse
 import copy
 from importlib.resources import files
 
 import pytest
 import yaml
 
-from mlops_helpers.errors import DrillError
-from mlops_helpers.respond import scenario
+from mlops_helpers.errors import DrillError, ParameterError
+from mlops_helpers.respond import commands, scenario
 from mlops_helpers.respond.operator import ACTIONS
 
 NAMES = scenario.names()
@@ -29,6 +30,7 @@ def test_a_scenario_of_the_catalogue_is_whole(name):
 
 def test_the_catalogue_has_scenarios_in_which_acting_is_wrong_and_of_every_area():
     every = [scenario.load(name) for name in NAMES]
+    assert len(every) >= 30
     assert sum(not one.breach for one in every) >= 4
     areas = set(scenario.schema()["properties"]["area"]["enum"])
     assert {one.area for one in every} == areas
@@ -120,3 +122,16 @@ def test_what_is_no_scenario_is_refused(tmp_path):
         scenario.load(tmp_path / "none.yaml")
     with pytest.raises(DrillError, match="accepted: restart the filter"):
         scenario.load("filter-stopped").responder("somebody")
+
+
+def test_the_command_lists_scenarios_and_refuses_what_there_is_not(capsys):
+    parser = argparse.ArgumentParser()
+    commands.drill_arguments(parser)
+    assert commands.drill(parser.parse_args(["list"])) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(NAMES)
+    with pytest.raises(ParameterError, match="opslab drill list"):
+        commands.drill(parser.parse_args(["list", "--area", "weather"]))
+    with pytest.raises(DrillError, match="there is no scenario"):
+        commands.drill(parser.parse_args(["run", "nowhere"]))
+    with pytest.raises(DrillError, match="no responder"):
+        commands.drill(parser.parse_args(["run", "filter-stopped", "--responder", "somebody"]))
