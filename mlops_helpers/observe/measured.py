@@ -21,7 +21,7 @@ __all__ = ["UNKNOWN", "Events", "Measured"]
 Events = tuple[float, float, float]
 """Of one window: bad events, events, and the share of it that is known."""
 UNKNOWN: Events = (math.nan, math.nan, 0.0)
-_FRESH = 0.01
+_FRESH = 0.02
 """A window is asked for anew when this share of its length has passed: what changes in less does not decide."""
 
 

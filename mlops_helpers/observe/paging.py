@@ -15,6 +15,7 @@ from mlops_helpers.errors import MetricsError, ObjectiveError, ServiceError
 from mlops_helpers.observe.burnrate import BurnRule, checked
 from mlops_helpers.observe.measured import UNKNOWN, Measured
 from mlops_helpers.observe.objectives import Objective
+from mlops_helpers.observe.tables import utc
 from mlops_helpers.observe.webhook import Page, send
 from mlops_helpers.observe.windows import Window, conditions
 
@@ -94,7 +95,7 @@ class Alerts:
                 "rule": [str(each.rule) for each in self._watched],
                 "severity": [each.rule.severity for each in self._watched],
                 "state": [each.state for each in self._watched],
-                "since": pd.to_datetime([round(1000 * each.since) for each in self._watched], unit="ms", utc=True),
+                "since": utc(np.array([round(1000 * each.since) for each in self._watched], np.int64)),
                 "long_burn_rate": long.share() / budget,
                 "short_burn_rate": short.share() / budget,
                 "reason": [

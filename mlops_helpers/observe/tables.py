@@ -10,7 +10,7 @@ from mlops_helpers.observe.questions import Floats, Millis
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["By", "Key", "Rows", "answers", "samples", "targets"]
+__all__ = ["By", "Key", "Rows", "answers", "samples", "targets", "utc"]
 
 By = tuple[str, ...] | None
 Key = tuple[tuple[str, str], ...]
@@ -27,7 +27,7 @@ def answers(times: Millis, rows: Rows, by: By) -> "pd.DataFrame":
     import pandas as pd
 
     if by == ():
-        return pd.DataFrame({"time": _utc(times), "value": rows.get((), np.full(len(times), np.nan))})
+        return pd.DataFrame({"time": utc(times), "value": rows.get((), np.full(len(times), np.nan))})
     known = {key: values for key, values in rows.items() if not np.isnan(values).all()}
     return _table([(key, times, values) for key, values in known.items()], by)
 
@@ -47,7 +47,7 @@ def targets(found: Iterable[tuple[str, str, float, float | None, str]]) -> "pd.D
             "job": pd.array(job, dtype="str"),
             "instance": pd.array(instance, dtype="str"),
             "up": np.array(up, dtype=float),
-            "last_scrape": _utc(np.array(["NaT" if time is None else int(time) for time in scraped], "datetime64[ms]")),
+            "last_scrape": utc(np.array(["NaT" if time is None else int(time) for time in scraped], "datetime64[ms]")),
             "error": pd.array(error, dtype="str"),
         }
     )
@@ -62,7 +62,7 @@ def _table(groups: Sequence[tuple[Key, Millis, Floats]], by: By) -> "pd.DataFram
     )
     lengths = [len(groups[place][1]) for _, place in ordered]
     columns: dict[str, object] = {
-        "time": _utc(np.concatenate([np.empty(0, np.int64), *(groups[place][1] for _, place in ordered)]))
+        "time": utc(np.concatenate([np.empty(0, np.int64), *(groups[place][1] for _, place in ordered)]))
     }
     for number, label in enumerate(labels):
         values = np.array([group[number] for group, _ in ordered], dtype=object)
@@ -71,7 +71,8 @@ def _table(groups: Sequence[tuple[Key, Millis, Floats]], by: By) -> "pd.DataFram
     return pd.DataFrame(columns)
 
 
-def _utc(times: "np.ndarray") -> "pd.DatetimeIndex":
+def utc(times: "np.ndarray") -> "pd.DatetimeIndex":
+    """Return times in milliseconds since 1970, or as NumPy has them, as pandas does."""
     import pandas as pd
 
     return pd.DatetimeIndex(times.astype("datetime64[ms]").astype("datetime64[us]"), tz="UTC")

@@ -68,8 +68,8 @@ class Result:
 def score(facts: Facts) -> tuple[bool, list[Part]]:
     """Return whether the drill is passed, and the parts of the score.
 
-    It is passed when readers are served again, nothing was lost, somebody watches, and steady state holds afterwards; in
-    a drill without a breach, when there was none. Who does not pass earns nothing.
+    It is passed when readers are served again, nothing was lost, somebody watches, and steady state holds afterwards;
+    in a drill without a breach, when there was none. Who does not pass earns nothing.
     """
     failures = _failures(facts)
     if failures:
