@@ -19,6 +19,8 @@ from mlops_helpers.errors import DrillError, ParameterError, ServiceError
 from mlops_helpers.respond import control, faults, undo, wires
 from mlops_helpers.respond.watchdog import Watchdog
 
+pytestmark = pytest.mark.alone  # live services, judged by how fast they answer
+
 MAKER = """
 import os, signal, sys, time
 from mlops_helpers.respond.undo import process_entry
