@@ -21,7 +21,7 @@ TWO = ["--numprocesses=2", "--dist=loadfile"]
 STEPS = {
     "style": [[PYTHON, "-m", "ruff", "check", "."], [PYTHON, "-m", "ruff", "format", "--check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
-    "structure": [[OPSLAB, "check"]],
+    "structure": [[OPSLAB, "check", "notebooks", "notebooks/runbooks", "notebooks/drills"]],
     # by file, since fixtures of a module are dear; what measures time has the machine to itself
     "tests": [[*PYTEST, *TWO, "-m", "not alone", "tests"], [*PYTEST, "-m", "alone", "tests"]],
     "nbval": [

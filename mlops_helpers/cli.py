@@ -7,6 +7,7 @@ Exit codes: 0 when all is well, 1 when a notebook or a rule failed, 2 for a wron
 import argparse
 import contextlib
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -54,10 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _without_iri_grammar(), _termination_unwinds():
         try:
             args = _parsed(list(sys.argv[1:] if argv is None else argv))
-            return int(args.call(args))
+            code = int(args.call(args))
+            sys.stdout.flush()
+            return code
         except OpsLabError as error:
             print(f"opslab: {error}", file=sys.stderr)
             return 2 if isinstance(error, ParameterError) else 1
+        except BrokenPipeError:  # who reads, such as head, has enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 1
         except KeyboardInterrupt:
             print("opslab: interrupted; nothing is left running", file=sys.stderr)
             return 130

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,3 +146,20 @@ def model(comments):
     from mlops_helpers.model import training
 
     return training.train(comments.frame, comments.sha256)
+
+
+UNTIL_SECONDS = 60  # a deadline, never a wait
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[[Callable[[], object]], object]:
+    """Return a function that waits for a condition and gives its value."""
+
+    def wait(condition: Callable[[], object]) -> object:
+        limit = time.monotonic() + UNTIL_SECONDS
+        while not (found := condition()):
+            assert time.monotonic() < limit, "it did not happen in time"
+            time.sleep(0.005)
+        return found
+
+    return wait

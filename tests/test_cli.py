@@ -159,3 +159,9 @@ def test_every_command_that_a_text_or_an_error_names_is_there():
     }
     assert len({name for name, _ in named}) > 5
     assert [one for one in sorted(named) if one[0] not in cli.COMMANDS] == []
+
+
+def test_a_reader_that_has_enough_is_no_error():
+    command = f"{sys.executable} -m mlops_helpers.cli drill list | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_helpers.deploy import cgroups, leftovers, occupancy
 from mlops_helpers.deploy.calls import wait_ready
-from mlops_helpers.deploy.containers import current
+from mlops_helpers.deploy.containers import Container, current, each
 from mlops_helpers.deploy.docker_errors import connect
 from mlops_helpers.deploy.fleet import memory
 from mlops_helpers.deploy.ownership import FOLDER, MARK, owner_lives
@@ -139,7 +139,7 @@ def _status(args: argparse.Namespace) -> int:
         service["memory"] = memory(service["pid"])
     if record.get("runtime", "process") != "process":
         with contextlib.closing(connect()) as client:  # Docker restarts replicas and tells nobody
-            record["services"] += [asdict(one.status()) for one in current(client, args.folder)]
+            record["services"] += [asdict(one) for one in each(current(client, args.folder), Container.status)]
     for service in record["services"]:
         if service["state"] == "ready":
             with contextlib.suppress(ServiceError):

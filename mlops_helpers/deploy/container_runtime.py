@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mlops_helpers.deploy import leftovers
-from mlops_helpers.deploy.containers import Container, current
+from mlops_helpers.deploy.containers import Container, current, each
 from mlops_helpers.deploy.docker_errors import connect, told
 from mlops_helpers.deploy.fleet import Fleet
 from mlops_helpers.deploy.ownership import FOLDER, OWNER, RELEASE, VERSION, owner
@@ -94,19 +94,20 @@ class ContainerRuntime(Runtime):
 
     def status(self, name: str = "") -> list[ReplicaStatus]:
         """Return what there is to know of each replica."""
-        return [one.status() for one in self._containers(name)]
+        return each(self._containers(name), Container.status)
 
     def endpoints(self, name: str) -> list[str]:
         """Return host and port of each replica."""
-        return [address for one in self._containers(name) if (address := one.address)]
+        return [address for address in each(self._containers(name), lambda one: one.address) if address]
 
     def logs(self, name: str, lines: int = 50) -> list[str]:
         """Return the last lines that each replica printed."""
-        return [f"{one.name} | {line}" for one in self._containers(name) for line in one.logs(lines)]
+        printed = each(self._containers(name), lambda one: [f"{one.name} | {line}" for line in one.logs(lines)])
+        return [line for of_one in printed for line in of_one]
 
     def stats(self, name: str) -> list[Usage]:
         """Return what each running replica uses."""
-        return [one.usage() for one in self._containers(name) if one.running]
+        return each([one for one in self._containers(name) if one.running], Container.usage)
 
     def replica(self, name: str) -> Replica:
         """Return a replica by its name. Raises ``ParameterError`` naming those that there are."""

@@ -2,11 +2,11 @@
 
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.docker_errors import Gone, told
@@ -18,7 +18,9 @@ from mlops_helpers.errors import ServiceError
 if TYPE_CHECKING:
     import docker
 
-__all__ = ["LOG_OPTIONS", "PORT", "STOP_SECONDS", "TMPFS_BYTES", "Container", "current", "end", "find"]
+__all__ = ["LOG_OPTIONS", "PORT", "STOP_SECONDS", "TMPFS_BYTES", "Container", "current", "each", "end", "find"]
+
+T = TypeVar("T")
 
 PORT = 8080  # within the container; the image's health check asks there
 LOG_OPTIONS = {"max-size": "1m", "max-file": "2"}
@@ -30,10 +32,11 @@ _WORDS = 15
 
 
 def find(client: "docker.DockerClient", folder: Path, release: str = "") -> list["Container"]:
-    """Return the containers of a runtime's folder, of one release or of all. Raises ``ServiceError``."""
+    """Return the containers of a runtime's folder, of one release or of all, oldest first. Raises ``ServiceError``."""
     label = [f"{FOLDER}={folder}", *([f"{RELEASE}={release}"] if release else [])]
     with told("looking for containers"):
-        return [Container(client, one) for one in client.api.containers(all=True, filters={"label": label})]
+        newest_first = client.api.containers(all=True, filters={"label": label})  # Docker knows more than seconds
+    return [Container(client, one) for one in reversed(newest_first)]
 
 
 def current(client: "docker.DockerClient", folder: Path, release: str = "") -> list["Container"]:
@@ -43,6 +46,15 @@ def current(client: "docker.DockerClient", folder: Path, release: str = "") -> l
     """
     found = sorted(find(client, folder, release), key=lambda one: one.created)
     return [one for one in found if one.running or REPLICA in one.labels]
+
+
+def each(containers: Iterable["Container"], ask: "Callable[[Container], T]") -> list[T]:
+    """Return what each container answers, without those that were removed since they were found."""
+    answers = []
+    for one in containers:
+        with suppress(Gone):
+            answers.append(ask(one))
+    return answers
 
 
 class Container:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mlops_helpers.deploy import leftovers, swarm
 from mlops_helpers.deploy.container_runtime import ContainerRuntime
-from mlops_helpers.deploy.containers import Container, find
+from mlops_helpers.deploy.containers import Container, each, find
 from mlops_helpers.deploy.docker_errors import Gone, OutOfSequence, connect, told
 from mlops_helpers.deploy.ownership import RELEASE, VERSION
 from mlops_helpers.deploy.release import Limits, Protection, Release, ReplicaStatus
@@ -103,13 +103,13 @@ class SwarmRuntime(ContainerRuntime):
         wanted = self._inspect(name)["Spec"]["Mode"]["Replicated"]["Replicas"]
         while True:
             found = self._containers(name)
-            ready = {one.name for one in found if one.running and there(one)}
+            ready = set(each(found, lambda one: one.name if one.running and there(one) else "")) - {""}
             if len(ready) == wanted and len(found) == wanted:
                 self._watch.look()
                 return
             self._raise_failure(name)
             if time.monotonic() > limit:
-                words = "\n".join(one.words() for one in found if one.name not in ready)
+                words = "\n".join(each([one for one in found if one.name not in ready], Container.words))
                 raise ServiceError(
                     f"{name} was not ready within {seconds:.3g} s, {len(ready)} of {wanted} are. {words}"
                 )
@@ -124,9 +124,9 @@ class SwarmRuntime(ContainerRuntime):
 
     def _why(self, task: dict[str, Any]) -> str:
         made = task["Status"].get("ContainerStatus", {}).get("ContainerID")
-        for one in find(self._client, self.folder):
-            if one.id == made:
-                return f"ended with {one.exit_reason(one.inspect())} before it was ready. {one.words()}"
+        there = [one for one in find(self._client, self.folder) if one.id == made]
+        for why in each(there, lambda one: f"{one.exit_reason(one.inspect())} before it was ready. {one.words()}"):
+            return f"ended with {why}"
         return f"was refused: {task['Status'].get('Err', task['Status']['Message'])}"
 
     def scale(self, name: str, replicas: int, *, deadline: float = DEADLINE) -> None:
@@ -225,9 +225,10 @@ class SwarmRuntime(ContainerRuntime):
     def status(self, name: str = "") -> list[ReplicaStatus]:
         """Return what there is to know of each slot; ``restarts`` are the last few who were in it and failed."""
         failed: dict[str, list[str]] = {}
-        for one in find(self._client, self.folder, name):
-            if not one.running and (reason := one.exit_reason(one.inspect())) != "exit code 0":
-                failed.setdefault(one.name, []).append(reason)
+        ended = [one for one in find(self._client, self.folder, name) if not one.running]
+        for slot, reason in each(ended, lambda one: (one.name, one.exit_reason(one.inspect()))):
+            if reason != "exit code 0":
+                failed.setdefault(slot, []).append(reason)
         return [
             replace(one, restarts=len(found := failed.get(one.name, [])), exit_reason=found[-1] if found else "")
             for one in super().status(name)

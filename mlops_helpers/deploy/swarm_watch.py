@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlops_helpers.deploy.containers import find
+from mlops_helpers.deploy.containers import each, find
 from mlops_helpers.deploy.ownership import RELEASE
 from mlops_helpers.deploy.runtime import EndpointsChanged
 from mlops_helpers.errors import ServiceError
@@ -36,9 +36,10 @@ class Watch:
         """Look now. Raises ``ServiceError`` when Docker does not answer, or who is told does not listen."""
         with self._looking:
             found: dict[str, list[str]] = {}
-            for one in find(self._client, self._folder):
-                if one.running and (address := one.address):
-                    found.setdefault(one.labels[RELEASE], []).append(address)
+            there = [one for one in find(self._client, self._folder) if one.running]
+            for release, address in each(there, lambda one: (one.labels[RELEASE], one.address)):
+                if address:
+                    found.setdefault(release, []).append(address)
             for name, endpoints in found.items():
                 if self._told.get(name) != sorted(endpoints):
                     self._on_change(name, endpoints)

@@ -6,12 +6,12 @@ the other end, so it ends when the maker is gone, also by SIGKILL. What was told
 
 import contextlib
 import json
-import subprocess
 import sys
 from types import TracebackType
 from typing import Self
 
 from mlops_helpers.errors import ServiceError
+from mlops_helpers.respond.side_process import SideProcess
 from mlops_helpers.respond.undo import Entry, undo
 
 __all__ = ["Watchdog"]
@@ -25,7 +25,7 @@ class Watchdog:
     def __init__(self) -> None:
         self._entries: dict[int, Entry] = {}
         self._number = 0
-        self._process: subprocess.Popen[str] | None = None
+        self._process: SideProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -38,13 +38,7 @@ class Watchdog:
         return list(self._entries.values())
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mlops_helpers.respond.watchdog"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,  # Ctrl-C is for the maker
-        )
+        self._process = SideProcess("mlops_helpers.respond.watchdog", "the watchdog")
         return self
 
     def promise(self, entry: Entry) -> int:
@@ -64,34 +58,17 @@ class Watchdog:
                 self._tell({"number": number, "entry": None})
 
     def _tell(self, line: dict[str, object]) -> None:
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+        if self._process is None:
             raise ServiceError("the watchdog was not started. Next: with Watchdog() as watchdog")
-        try:
-            self._process.stdin.write(json.dumps(line) + "\n")
-            self._process.stdin.flush()
-            heard = self._process.stdout.readline()
-        except (OSError, ValueError):
-            heard = ""
-        if not heard:
-            raise ServiceError(
-                "the watchdog has ended, so that nobody would put a fault back. Next: start the drill anew"
-            )
+        self._process.ask(line)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         try:
             for number in reversed(list(self._entries)):
                 self.keep(number)
         finally:
-            if self._process is not None and self._process.stdin is not None:
-                with contextlib.suppress(OSError):
-                    self._process.stdin.close()
-                try:
-                    self._process.wait(_END_SECONDS)
-                except subprocess.TimeoutExpired:
-                    self._process.kill()
-                    self._process.wait()
-                if self._process.stdout is not None:
-                    self._process.stdout.close()
+            if self._process is not None:
+                self._process.close(_END_SECONDS)
 
 
 def _watch() -> None:
@@ -103,7 +80,7 @@ def _watch() -> None:
         else:
             entries[told["number"]] = told["entry"]
         with contextlib.suppress(OSError):  # the maker ended before it heard; the end of the lines comes next
-            print("known", flush=True)
+            print("{}", flush=True)
     for number in reversed(entries):
         with contextlib.suppress(Exception):  # one that fails must not keep the others from being undone
             undo(entries[number])

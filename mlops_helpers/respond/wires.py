@@ -8,14 +8,12 @@ import contextlib
 import json
 import os
 import random
-import subprocess
-import sys
-import threading
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from mlops_helpers.errors import ParameterError, ServiceError
+from mlops_helpers.respond.side_process import SideProcess
 
 __all__ = ["Quality", "Wires"]
 
@@ -47,8 +45,7 @@ class Wires:
 
     def __init__(self) -> None:
         self.addresses: dict[str, str] = {}
-        self._process: subprocess.Popen[str] | None = None
-        self._one_at_a_time = threading.Lock()
+        self._process: SideProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -56,13 +53,7 @@ class Wires:
         return self._process.pid if self._process else None
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "mlops_helpers.respond.wires"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        self._process = SideProcess("mlops_helpers.respond.wires", "the process of the wires")
         return self
 
     def lay(self, name: str, target: str) -> str:
@@ -77,30 +68,13 @@ class Wires:
         self._ask({"set": name, "quality": asdict(quality)})
 
     def _ask(self, line: dict[str, Any]) -> dict[str, Any]:
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
+        if self._process is None:
             raise ServiceError("the wires were not started. Next: with Wires() as wires")
-        with self._one_at_a_time:
-            try:
-                self._process.stdin.write(json.dumps(line) + "\n")
-                self._process.stdin.flush()
-                answer = self._process.stdout.readline()
-            except (OSError, ValueError):
-                answer = ""
-        if not answer:
-            raise ServiceError("the process of the wires has ended. Next: start the drill anew")
-        heard: dict[str, Any] = json.loads(answer)
-        return heard
+        return self._process.ask(line)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if self._process is not None and self._process.stdin is not None and self._process.stdout is not None:
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
-            try:
-                self._process.wait(_END_SECONDS)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
-            self._process.stdout.close()
+        if self._process is not None:
+            self._process.close(_END_SECONDS)
 
 
 class _Wire:

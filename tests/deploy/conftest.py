@@ -1,25 +1,7 @@
-"""Waiting for conditions, and knowing whether a process is gone."""
-
-import time
+"""Knowing whether a process is gone."""
 
 import psutil
 import pytest
-
-SECONDS = 60  # a deadline, never a wait
-
-
-@pytest.fixture(scope="session")
-def until():
-    """Return a function that waits for a condition and gives its value."""
-
-    def wait(condition):
-        limit = time.monotonic() + SECONDS
-        while not (found := condition()):
-            assert time.monotonic() < limit, "it did not happen in time"
-            time.sleep(0.005)
-        return found
-
-    return wait
 
 
 @pytest.fixture(scope="session")

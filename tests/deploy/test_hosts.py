@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from arriving import comments_arrive
 
 from mlops_helpers import cli
 from mlops_helpers.deploy import hosts as h
@@ -241,31 +242,6 @@ def gateway(hosts, tmp_path):
 
 
 @contextlib.contextmanager
-def traffic(address):
-    """Comments that arrive all the time; in the end none of them has failed."""
-    failed, answered, done = [], [], threading.Event()
-
-    def send():
-        while not done.is_set():
-            try:
-                answered.append(call("POST", address, "/v1/classify", COMMENT))
-            except ServiceError as error:
-                failed.append(error)
-            time.sleep(0.002)
-
-    threads = [threading.Thread(target=send) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    try:
-        yield answered
-    finally:
-        done.set()
-        for thread in threads:
-            thread.join()
-    assert failed == []
-
-
-@contextlib.contextmanager
 def watched_command_lines():
     """All command lines that are seen while the block runs."""
     seen, done = set(), threading.Event()
@@ -299,7 +275,7 @@ def test_the_secret_is_rotated_while_comments_are_answered_and_seen_nowhere(host
             h.rotate_secret(hosts, bad)
     old, new = hosts.admin_token, "a-secret-of-this-test-0123456789"
     assert all(may_administer(machine, old) for machine in hosts)
-    with traffic(gateway[0]) as answered, watched_command_lines() as lines:
+    with comments_arrive(gateway[0], senders=4) as answered, watched_command_lines() as lines:
         result = h.rotate_secret(hosts, new)
         count = len(answered)
         while len(answered) < count + 100:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from arriving import comments_arrive
 
 from mlops_helpers import cli
 from mlops_helpers.deploy import commands, occupancy
@@ -42,26 +43,8 @@ def platform(artifact, tmp_path_factory):
 @pytest.fixture
 def traffic(platform):
     """Comments that arrive all the time; in the end none of them has failed."""
-    failed, answered, done = [], [], threading.Event()
-
-    def send():
-        while not done.is_set():
-            try:
-                answered.append(
-                    call("POST", platform.gateway, "/v1/classify", {"id": f"c{len(answered)}", "text": SPAM})
-                )
-            except ServiceError as error:
-                failed.append(error)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+    with comments_arrive(platform.gateway) as answered:
         yield answered
-    finally:
-        done.set()
-        thread.join()
-    assert failed == []
-    assert answered
 
 
 def connects(address):

@@ -2,9 +2,9 @@
 
 import contextlib
 import dataclasses
-import threading
 
 import pytest
+from arriving import comments_arrive
 from docker_things import image, things
 
 from mlops_helpers.deploy.calls import call
@@ -44,24 +44,8 @@ def platform(kind, artifact, tmp_path_factory):
 @pytest.fixture
 def traffic(platform):
     """Comments that arrive all the time; in the end none of them has failed."""
-    failed, answered, done = [], [], threading.Event()
-
-    def send():
-        while not done.wait(0.01):  # the machine has other things to do
-            try:
-                answered.append(call("POST", platform.gateway, "/v1/classify", COMMENT))
-            except ServiceError as error:
-                failed.append(error)
-
-    thread = threading.Thread(target=send)
-    thread.start()
-    try:
+    with comments_arrive(platform.gateway) as answered:
         yield answered
-    finally:
-        done.set()
-        thread.join()
-    assert failed == []
-    assert answered
 
 
 def filters(platform):

@@ -121,6 +121,30 @@ def test_a_container_that_somebody_removed_is_missed_by_nobody(release, tmp_path
         assert [one.state for one in running.status()] == ["ready", "ready"]
 
 
+def test_a_container_that_is_removed_while_one_looks_is_not_spoken_of(release, tmp_path, monkeypatch):
+    with DockerRuntime(tmp_path / "d") as running, contextlib.closing(client_of_daemon()) as client:
+        first, _ = running.deploy(dataclasses.replace(release, replicas=2))
+        seen = running._containers()
+        client.api.remove_container(first.id, force=True)
+        monkeypatch.setattr(running, "_containers", lambda name="": seen)
+        assert [one.name for one in running.status()] == ["filter-1"]
+        assert [one.name for one in running.stats("filter")] == ["filter-1"]
+        assert {line.split(" | ")[0] for line in running.logs("filter")} <= {"filter-1"}
+        monkeypatch.undo()
+
+
+def test_those_of_the_same_second_come_in_the_order_in_which_they_were_made(release, tmp_path, monkeypatch):
+    with DockerRuntime(tmp_path / "d") as running:
+        running.deploy(dataclasses.replace(release, replicas=3))
+        create = Container.__init__
+
+        def rounded(self, client, listed):
+            create(self, client, {**listed, "Created": 0})
+
+        monkeypatch.setattr(Container, "__init__", rounded)
+        assert [one.name for one in running.status()] == ["filter-0", "filter-1", "filter-2"]
+
+
 @pytest.mark.skipif(os.getuid() != 0, reason="another user runs containers as the one who it is")
 def test_what_processes_of_root_left_in_the_folder_is_the_containers_too(release, tmp_path):
     for kind in ("process", "docker", "process"):

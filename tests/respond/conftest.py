@@ -1,27 +1,10 @@
-"""Waiting for conditions, and processes that a fault may be tried on."""
+"""Processes that a fault may be tried on."""
 
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
-
-SECONDS = 60  # a deadline, never a wait
-
-
-@pytest.fixture(scope="session")
-def until():
-    """Return a function that waits for a condition and gives its value."""
-
-    def wait(condition):
-        limit = time.monotonic() + SECONDS
-        while not (found := condition()):
-            assert time.monotonic() < limit, "it did not happen in time"
-            time.sleep(0.01)
-        return found
-
-    return wait
 
 
 @pytest.fixture
