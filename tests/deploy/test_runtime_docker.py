@@ -126,11 +126,10 @@ def test_a_container_that_is_removed_while_one_looks_is_not_spoken_of(release, t
         first, _ = running.deploy(dataclasses.replace(release, replicas=2))
         seen = running._containers()
         client.api.remove_container(first.id, force=True)
-        monkeypatch.setattr(running, "_containers", lambda name="": seen)
+        monkeypatch.setattr(DockerRuntime, "_containers", lambda self, name="": seen)
         assert [one.name for one in running.status()] == ["filter-1"]
         assert [one.name for one in running.stats("filter")] == ["filter-1"]
         assert {line.split(" | ")[0] for line in running.logs("filter")} <= {"filter-1"}
-        monkeypatch.undo()
 
 
 def test_those_of_the_same_second_come_in_the_order_in_which_they_were_made(release, tmp_path, monkeypatch):
