@@ -6,7 +6,18 @@ import sys
 
 import benchmarks
 
-SHARED = {"__main__", "deploying", "evidence", "harness", "load", "observing", "peers", "releasing", "serving"}
+SHARED = {
+    "__main__",
+    "deploying",
+    "evidence",
+    "harness",
+    "load",
+    "observing",
+    "peers",
+    "releasing",
+    "responding",
+    "serving",
+}
 
 
 def main(names: list[str]) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlops_helpers.errors import WorkspaceError
 
-__all__ = ["atomic_file", "atomic_folder", "cache", "project_root", "workspace", "writable_folder"]
+__all__ = ["atomic_file", "atomic_folder", "cache", "one_at_a_time", "project_root", "workspace", "writable_folder"]
 
 
 def project_root() -> Path:
@@ -103,6 +103,16 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if old.exists() and not path.exists():
                 old.rename(path)
             raise
+
+
+@contextmanager
+def one_at_a_time(path: Path) -> Iterator[None]:
+    """Let whoever else asks for the same file, in any process, wait until the block has ended, however it ends."""
+    import fcntl  # POSIX only, and needed by few
+
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @contextmanager

@@ -42,7 +42,8 @@ def consistency_figures(drills: Sequence[Ran]) -> Iterator[Figure]:
             looked[what] += 1
             wrong[what] += [] if good else [one.name]
     for what, names in wrong.items():
-        of = f"of {looked[what]}, each within an interval of {STEP if what in ('breach', 'mitigation') else EVERY_SECONDS} s"
+        interval = STEP if what in ("breach", "mitigation") else EVERY_SECONDS
+        of = f"of {looked[what]}, each within an interval of {interval} s"
         called = f"times of a {what} that the readers' record does not bear out"
         yield Figure(called, len(names), "count", "<= 0", "; ".join(names) or of)
 

@@ -9,10 +9,7 @@ what was built of the same files before is not built again. Filter, gateway and 
 ``/data`` is the one folder that they write to; the health check asks ``/readyz`` on that port.
 """
 
-import fcntl
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +21,7 @@ from mlops_helpers.deploy.docker_engine import engine
 from mlops_helpers.deploy.image_build import build, finished, remove_nameless
 from mlops_helpers.errors import ImageError
 from mlops_helpers.model.provenance import git_commit
-from mlops_helpers.workspace import cache
+from mlops_helpers.workspace import cache, one_at_a_time
 
 if TYPE_CHECKING:
     import docker
@@ -67,7 +64,7 @@ def build_service_image(
     missing or not what the lock says, or a step fails. Then, and after an interrupt, no container and no image of the
     build stays behind.
     """
-    with engine() as client, _one_at_a_time():
+    with engine() as client, one_at_a_time(cache("images") / "build.lock"):
         base_image, before = _found(client, base), _found(client, name)
         if base_image is None:
             raise ImageError(
@@ -119,11 +116,3 @@ def _files() -> dict[str, bytes]:
 def _hash(files: dict[str, bytes], base_id: str) -> str:
     parts = [base_id, *(f"{path} {hashlib.sha256(content).hexdigest()}" for path, content in sorted(files.items()))]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-
-@contextmanager
-def _one_at_a_time() -> Iterator[None]:
-    """Let a second build of the same files wait for the first, and then have its image."""
-    with (cache("images") / "build.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield

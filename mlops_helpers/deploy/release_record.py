@@ -5,18 +5,15 @@ changing, removing or exchanging one shows; ``head.json`` names the last, so tha
 can write to the folder can still write a new history: who must be sure keeps :attr:`ReleaseRecord.head` elsewhere.
 """
 
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_helpers.errors import PipelineError
-from mlops_helpers.workspace import atomic_file, writable_folder
+from mlops_helpers.workspace import atomic_file, one_at_a_time, writable_folder
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +42,7 @@ class ReleaseRecord:
 
         Raises ``PipelineError`` when the record is not whole, or the facts cannot be written as JSON.
         """
-        with self._locked():
+        with one_at_a_time(self.folder / "record.lock"):
             entries = self._read()
             last = entries[-1] if entries else None
             body = {
@@ -75,7 +72,7 @@ class ReleaseRecord:
 
         Raises ``PipelineError`` when one was changed or removed, or there is none of that release.
         """
-        with self._locked():
+        with one_at_a_time(self.folder / "record.lock"):
             found = self._read()
         if not release:
             return found
@@ -156,12 +153,6 @@ class ReleaseRecord:
     def _set_head(self, entry: dict[str, Any]) -> None:
         with atomic_file(self.folder / _HEAD) as path:
             path.write_text(json.dumps({"number": entry["number"], "sha256": entry["sha256"]}) + "\n", "utf-8")
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        with (self.folder / "record.lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def _line(body: dict[str, Any]) -> tuple[bytes, dict[str, Any]]:

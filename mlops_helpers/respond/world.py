@@ -8,7 +8,7 @@ from pathlib import Path
 from mlops_helpers.model import artifact as artifacts
 from mlops_helpers.model.provenance import code_version
 from mlops_helpers.serve.plan import Comment, comments_from
-from mlops_helpers.workspace import cache
+from mlops_helpers.workspace import cache, one_at_a_time
 
 __all__ = ["MODELS", "World", "campaign", "comments", "world"]
 
@@ -37,8 +37,9 @@ def world() -> World:
     """Return the world; the first call on a machine trains its models, which takes some seconds."""
     folder = cache("drills", code_version()[:16])
     models = {name: folder / name for name in MODELS}
-    if not all((path / "manifest.json").is_file() for path in models.values()):
-        _train(models)
+    with one_at_a_time(folder / "lock"):  # a second drill has what the first one trains
+        if not all((path / "manifest.json").is_file() for path in models.values()):
+            _train(models)
     return World(models)
 
 

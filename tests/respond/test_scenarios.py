@@ -1,7 +1,10 @@
 """The catalogue is complete and well-formed, and a scenario that breaks a rule is refused with the reason."""
 
 import argparse
+import contextlib
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 
 import pytest
@@ -135,3 +138,28 @@ def test_the_command_lists_scenarios_and_refuses_what_there_is_not(capsys):
         commands.drill(parser.parse_args(["run", "nowhere"]))
     with pytest.raises(DrillError, match="no responder"):
         commands.drill(parser.parse_args(["run", "filter-stopped", "--responder", "somebody"]))
+
+
+def test_two_drills_on_a_new_machine_train_once(tmp_path, monkeypatch):
+    from mlops_helpers.respond import world as worlds
+
+    monkeypatch.setenv("OPSLAB_CACHE", str(tmp_path))
+    trained, both, together = [], threading.Barrier(2), threading.Barrier(2)
+
+    def train(models):
+        trained.append(1)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(0.3)  # the other one would come here too, if it did not wait
+        for path in models.values():
+            path.mkdir()
+            (path / "manifest.json").touch()
+
+    def come():
+        both.wait(10)
+        return worlds.world.__wrapped__()
+
+    monkeypatch.setattr(worlds, "_train", train)
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(lambda _: come(), range(2))
+    assert first == second
+    assert trained == [1]
