@@ -10,7 +10,7 @@ NAME ?=
 export MLFLOW_DISABLE_TELEMETRY := true
 
 .DEFAULT_GOAL := help
-.PHONY: help setup course test lab bench refresh lock clean distclean
+.PHONY: help setup course test lab bench nbgrader refresh lock clean distclean
 
 help:  ## say what there is
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ $(READY): requirements.lock pyproject.toml .ci/setup.py
 setup: $(READY)  ## make the environment (the other targets do it by themselves)
 
 course: $(READY)  ## run all notebooks headlessly; look at build/course/index.html
-	@$(BIN)/opslab run
+	@$(BIN)/opslab run notebooks notebooks/runbooks notebooks/drills
 
 test: $(READY)  ## run every test that this machine can run
 	@$(BIN)/python .ci/test.py
@@ -31,6 +31,9 @@ lab: $(READY)  ## open the notebooks in JupyterLab
 
 bench: $(READY)  ## measure (one: make bench NAME=realism); tables, and build/bench/*.json
 	@$(BIN)/python -m benchmarks $(NAME)
+
+nbgrader: $(READY)  ## an environment with nbgrader, for tests and benchmarks of the labs
+	@$(BIN)/python .ci/nbgrader.py
 
 refresh: $(READY)  ## execute the notebooks anew and store the outputs of their check cells
 	@$(BIN)/opslab refresh

@@ -24,6 +24,8 @@ STEPS = {
     "structure": [[OPSLAB, "check", "notebooks", "notebooks/runbooks", "notebooks/drills"]],
     # by file, since fixtures of a module are dear; what measures time has the machine to itself
     "tests": [[*PYTEST, *TWO, "-m", "not alone", "tests"], [*PYTEST, "-m", "alone", "tests"]],
+    # other scenarios each day; what is void because the machine is busy is tried again
+    "drills": [[OPSLAB, "drill", "check", "--share=0.1", "--few", "--at-once=4"]],
     "nbval": [
         [
             *PYTEST,

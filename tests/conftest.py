@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,12 @@ def _docker() -> bool:
         return False
 
 
+@functools.cache
+def _bwrap() -> bool:
+    command = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
+    return bool(shutil.which("bwrap")) and not subprocess.run(command, capture_output=True, timeout=30).returncode
+
+
 ENGINES = {
     "data": Engine(_corpora, "opslab data youtube sms (downloads them), or export MLOPS_DATA_DIR=FOLDER"),
     "chromium": Engine(
@@ -68,6 +75,8 @@ ENGINES |= {
     "ansible": Engine(lambda: bool(importlib.util.find_spec("ansible")), "make setup"),
     "puppet": Engine(lambda: bool(shutil.which("puppet")), "apt-get install puppet-agent"),
 }
+ENGINES["nbgrader"] = Engine((PROJECT / "build/nbgrader/.ready").is_file, "make nbgrader")
+ENGINES["bwrap"] = Engine(_bwrap, "apt-get install bubblewrap, and allow user namespaces where the system forbids them")
 REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
 
 

@@ -3,8 +3,12 @@
 The clock of it: inject -> SLI breach -> alert -> acknowledged -> diagnosed -> mitigated -> resolved. A drill is judged
 by what readers saw and by whether nothing was lost. If steady state does not hold before, readers do not meet the
 fault, or it fails while the machine is too busy for a byte to be written, it is void, and says so.
+
+A replay has the same faults, with a fix on and nobody who acts. It says ``prevented`` when the fix acted and no reader
+noticed, else ``refuted``, and why.
 """
 
+import os
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -12,33 +16,33 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mlops_helpers.errors import DrillError
+from mlops_helpers.errors import DrillError, GateRefused
 from mlops_helpers.observe.webhook import Page
 from mlops_helpers.respond import judge, responders
 from mlops_helpers.respond.faults import injected
+from mlops_helpers.respond.guards import switched_on
 from mlops_helpers.respond.journal import Journal
 from mlops_helpers.respond.operator import Operator
-from mlops_helpers.respond.scenario import Responder, Scenario
+from mlops_helpers.respond.scenario import Fix, Responder, Scenario
 from mlops_helpers.respond.score import POINTS, Facts, Part, Result, score
 from mlops_helpers.respond.stage import Stage
+from mlops_helpers.respond.steady import LOOK_SECONDS, steady
 from mlops_helpers.workspace import workspace, writable_folder
 
 __all__ = ["ROLES", "TIME_LAPSE", "Drill", "Result", "run"]
 
 TIME_LAPSE = 360.0  # an hour in ten seconds
 ROLES = {"commander": "commander", "operations": "operations", "communications": "communications"}
-STEADY_SECONDS, SUSTAINED_SECONDS, STALLED_SECONDS = 3.0, 3.0, 1.5
-_SETTLE_SECONDS, _VISIBLE_SECONDS, _CALM_SECONDS = 0.5, 12.0, 6.0
-_TRIES = 3
+SUSTAINED_SECONDS, STALLED_SECONDS, LOAD = 3.0, 1.5, 3.0
+_VISIBLE_SECONDS, _CALM_SECONDS = 12.0, 6.0
 SHOWS_SECONDS = 4.0  # after an action, until readers notice it
-_LOOK_SECONDS = 0.25
 
 
 class Drill:
     """A drill under way. ``with Drill(scenario) as drill`` starts it and lets the fault happen; respond by
     ``drill.hands``; :meth:`close` ends it and judges. However it ends, faults are put back and nothing is left.
 
-    ``prevented_by`` names a fix of the scenario: what it prevents does not happen. ``roles`` says who is what.
+    ``fix`` names a fix of the scenario, whose guards stand from the start: a replay. ``roles`` says who is what.
     """
 
     def __init__(
@@ -49,14 +53,15 @@ class Drill:
         folder: Path | None = None,
         time_lapse: float = TIME_LAPSE,
         roles: Mapping[str, str] = ROLES,
-        prevented_by: str = "",
+        fix: str = "",
     ) -> None:
-        if prevented_by and prevented_by not in scenario.fixes:
+        if fix and fix not in scenario.fixes:
             accepted = ", ".join(scenario.fixes) or "none"
-            raise DrillError(f"{scenario.id} has no fix {prevented_by!r}; accepted: {accepted}")
+            raise DrillError(f"{scenario.id} has no fix {fix!r}; accepted: {accepted}")
         if set(roles) != set(ROLES):
             raise DrillError(f"roles are {', '.join(roles)}; accepted: {', '.join(ROLES)}, each with a name")
-        self.scenario, self.seed, self._prevented_by = scenario, seed, prevented_by
+        self.scenario, self.seed = scenario, seed
+        self._fix: Fix | None = scenario.fixes[fix] if fix else None
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}"  # an id would give a blind one away
         self.folder = writable_folder(folder, "folder=FOLDER") if folder else workspace("drills", name)
         self.journal = Journal(self.folder / "journal.jsonl")
@@ -67,7 +72,7 @@ class Drill:
         self.hands = Operator(self._stage, self.journal, list(scenario.causes), by=roles["operations"])
         about = {"story": scenario.story, "area": scenario.area, "difficulty": scenario.difficulty}
         facts: dict[str, Any] = {"scenario": scenario.id, "title": scenario.title, **about, "seed": seed}
-        self.journal.note("opened", **facts, time_lapse=time_lapse, roles=dict(roles))
+        self.journal.note("opened", **facts, time_lapse=time_lapse, roles=dict(roles), fix=fix)
 
     @property
     def void(self) -> str:
@@ -77,6 +82,8 @@ class Drill:
     def __enter__(self) -> Self:
         with ExitStack() as ending:
             ending.enter_context(self._stage)
+            guards = self._fix.guards if self._fix else ()
+            self._report = ending.enter_context(switched_on(self._stage, self.journal.note, guards))
             ending.enter_context(self._faults)
             self._stage.come()
             if not self._steady("before"):
@@ -88,19 +95,22 @@ class Drill:
 
     def _inject(self) -> None:
         scenario = self.scenario
-        prevented = scenario.fixes.get(self._prevented_by, ())
         self.hands.since = time.time()
         for one, (name, arguments) in zip(scenario.faults, scenario.fault_names, strict=True):
-            if name in prevented:
-                continue
+            tried, refused = time.time(), ""
             self._faults.callback(self.journal.note, "reverted", fault=name)
-            self._faults.enter_context(injected(self._stage, one))
-            self.journal.note("injected", fault=name, arguments=arguments)
-        self._began = time.time()  # a release takes a second to start, and nobody meets it before
-        if scenario.breach and not prevented:
+            try:
+                self._faults.enter_context(injected(self._stage, one))
+            except GateRefused as error:
+                refused = str(error)
+            at = tried if self._fix else None  # what a guard does comes after what it is done about
+            self.journal.note("injected", at=at, fault=name, arguments=arguments, refused=refused)
+        # a release takes a second to start, and nobody meets it before; with a fix, every second counts
+        self._began = self.hands.since if self._fix else time.time()
+        if scenario.breach and not self._fix:
             limit = self._began + _VISIBLE_SECONDS
             while not (found := self._breaches(time.time() - 0.3)) and time.time() < limit:
-                time.sleep(_LOOK_SECONDS)
+                time.sleep(LOOK_SECONDS)
             if not found:
                 self._void = f"readers did not meet the fault within {_VISIBLE_SECONDS:g} s"
             for name in found:
@@ -117,27 +127,8 @@ class Drill:
     def _breaches(self, end: float) -> dict[str, float]:
         return judge.breaches(self._stage.frame(), self.scenario.steady_state, self._began, end)
 
-    def _settle(self, until: float) -> None:
-        """Wait until all that was intended before a moment has its answer, or none."""
-        while self._stage.settled() < until:
-            time.sleep(_LOOK_SECONDS)
-
     def _steady(self, moment: str) -> bool:
-        """Return whether steady state holds, soon: what has just started needs a while, and so does a backlog."""
-        tolerances = self.scenario.steady_state
-        for _ in range(_TRIES):
-            begin = time.time() + _SETTLE_SECONDS
-            self._settle(begin + STEADY_SECONDS)
-            found = judge.shares(self._stage.frame(), begin, begin + STEADY_SECONDS)
-            good = judge.holds(found, tolerances) and found["availability"].total > 0
-            if good:
-                break
-        probes = [
-            {"sli": name, "good": found[name].good, "total": found[name].total, "at_least": least}
-            for name, least in tolerances.items()
-        ]
-        self.journal.note("steady_state", moment=moment, holds=good, probes=probes)
-        return good
+        return steady(self._stage, self.scenario.steady_state, self.journal, moment)
 
     def hint(self) -> str:
         """Return the next hint; it costs points. Raises ``DrillError`` when there is none left."""
@@ -169,7 +160,7 @@ class Drill:
         while True:
             now = self._stage.settled()
             since = max([self._began, *(one["at"] for one in self.journal.of("visible"))])
-            if scenario.breach and not self._prevented_by:
+            if scenario.breach and not self._fix:
                 mitigated = judge.mitigated_at(
                     self._stage.frame(), scenario.steady_state, since, now, SUSTAINED_SECONDS
                 )
@@ -177,7 +168,7 @@ class Drill:
                     break
             elif now > calm + judge.WINDOW:
                 break
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(LOOK_SECONDS)
         breached = self._breaches(now)
         bad = judge.bad_between(self._stage.frame(), self._began, now)
         blind = self._stage.watch.unknown()
@@ -186,9 +177,10 @@ class Drill:
             self.journal.note("breached", sli=name, at=at)
         if mitigated is not None:
             self.journal.note("mitigated", sli=scenario.breach, at=mitigated)
+        self._report(self.hands.since)
         self._faults.close()
         steady = self._steady("after")
-        expected = "" if self._prevented_by else scenario.breach
+        expected = "" if self._fix else scenario.breach
         facts = Facts(
             began=self._began,
             mitigated=mitigated,
@@ -202,14 +194,25 @@ class Drill:
             steady=steady,
             cause=scenario.cause,
             records=tuple(self.journal.records),
+            replay=self._fix is not None,
         )
         passed, parts = score(facts)
         stalled = self._stage.control.stalled(self._began, now)
         if not passed and stalled > STALLED_SECONDS:
             busy = f"this machine was too busy: a write of one byte was overdue for {stalled:.1f} s in all"
             return self._end("void", busy, [], bad, facts.lost, breached=bool(breached))
-        outcome = "passed" if passed else "failed"
-        return self._end(outcome, "" if passed else parts[0].reason, parts, bad, facts.lost, breached=bool(breached))
+        load = os.getloadavg()[0] / (os.cpu_count() or 1)
+        if self._fix and breached and load > LOAD:  # what restarts something would need longer than it does
+            busy = f"this machine was too busy: {load:.1f} processes a processor"
+            return self._end("void", busy, [], bad, facts.lost, breached=True)
+        reason = "" if passed else parts[0].reason
+        if self._fix:
+            if passed and not any(one["at"] >= self.hands.since for one in self.journal.of("guarded")):
+                reason = f"{self._fix.name} did nothing"
+            outcome = "refuted" if reason else "prevented"
+        else:
+            outcome = "passed" if passed else "failed"
+        return self._end(outcome, reason, parts, bad, facts.lost, breached=bool(breached))
 
     def _end(
         self, outcome: str, reason: str, parts: list[Part], bad: Mapping[str, int], lost: int, *, breached: bool = False
@@ -235,12 +238,11 @@ class Drill:
 def run(scenario: Scenario, responder: Responder | None = None, **options: Any) -> Result:
     """Run a drill headlessly, with a ``responder``.
 
-    None: the scenario's first reference solution or, in a replay with a fix (``prevented_by``), nobody, as there should
-    be nothing to do.
+    None: the scenario's first reference solution or, in a replay (``fix``), nobody, as there should be nothing to do.
 
     ``options`` are those of :class:`Drill`. Raises as it does.
     """
-    responder = responder or (responders.NOTHING if options.get("prevented_by") else scenario.solutions[0])
+    responder = responder or (responders.NOTHING if options.get("fix") else scenario.solutions[0])
     with Drill(scenario, **options) as drill:
         if not drill.void:
             responders.respond(responder, drill.hands, page=bool(scenario.breach))

@@ -7,22 +7,21 @@ A fault tells the watchdog how it is undone before it happens. It is undone when
 Ctrl-C as well, and by the watchdog when this process is killed. Faults stack: the last is undone first.
 """
 
-import dataclasses
-import importlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import Any, ClassVar, Protocol, TypeVar, get_type_hints
+from typing import Any, ClassVar, Protocol
 
 from mlops_helpers.deploy.undoing import uninterrupted
-from mlops_helpers.errors import DrillError
+from mlops_helpers.respond.catalogue import Catalogue
 from mlops_helpers.respond.stage import Stage
 from mlops_helpers.respond.undo import Entry
 
 __all__ = ["Fault", "Undoing", "catalogue", "fault", "injected", "register"]
 
-_MODULES = ("faults_process", "faults_network", "faults_release", "faults_crowd", "faults_telemetry")
-_KNOWN: dict[str, type["Fault"]] = {}
-T = TypeVar("T", bound="type[Fault]")
+_CATALOGUE: Catalogue["Fault"] = Catalogue(
+    "fault", ("faults_process", "faults_network", "faults_release", "faults_crowd", "faults_telemetry")
+)
+register = _CATALOGUE.register
 
 
 class Undoing:
@@ -50,39 +49,14 @@ class Fault(Protocol):
         """Let it happen; each change is promised to be undone first."""
 
 
-def register(kind: T) -> T:
-    """Make a fault known under its name in lower case with underscores."""
-    name = "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in kind.__name__).lstrip("_")
-    _KNOWN[name] = kind
-    return kind
-
-
-def catalogue() -> Mapping[str, type[Fault]]:
+def catalogue() -> Mapping[str, type]:
     """Return all faults by name."""
-    for module in _MODULES:
-        importlib.import_module(f"mlops_helpers.respond.{module}")
-    return _KNOWN
+    return _CATALOGUE.all()
 
 
 def fault(name: str, /, **arguments: Any) -> Fault:
     """Return a fault by name. Raises ``DrillError`` for an unknown name, argument or a value of another type."""
-    known = catalogue()
-    if name not in known:
-        raise DrillError(f"there is no fault {name!r}; accepted: {', '.join(sorted(known))}")
-    kind = known[name]
-    fields = {one.name: one for one in dataclasses.fields(kind)}
-    accepted = ", ".join(fields) or "none"
-    hints = get_type_hints(kind)
-    for given, value in arguments.items():
-        if given not in fields:
-            raise DrillError(f"{name} has no argument {given!r}; accepted: {accepted}")
-        wanted = hints[given]
-        if type(value) is not wanted and not (wanted is float and type(value) is int):
-            raise DrillError(f"{given} of {name} is {value!r}; accepted: a {wanted.__name__}")
-    missing = [one for one, of in fields.items() if of.default is dataclasses.MISSING and one not in arguments]
-    if missing:
-        raise DrillError(f"{name} lacks {', '.join(missing)}; accepted: {accepted}")
-    return kind(**arguments)
+    return _CATALOGUE.make(name, arguments)
 
 
 @contextmanager

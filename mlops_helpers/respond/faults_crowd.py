@@ -12,17 +12,19 @@ from mlops_helpers.serve.plan import Moderators
 
 __all__ = ["BenignShift", "LabelDelay", "LabelPoisoning", "LoadSpike", "SlowClient", "SpamCampaign"]
 
+_ADDRESSES = 100  # of a campaign
+
 
 @register
 @dataclass(frozen=True)
 class SpamCampaign:
-    """Senders have found spam that the filter lets through, and send ``per_second`` of it."""
+    """Senders have found spam that the filter lets through, and send ``per_second`` of it, from a network of theirs."""
 
     per_second: float = 20.0
 
     def begin(self, stage: Stage, undoing: Undoing) -> None:
         """Let them come."""
-        undoing.call(stage.come(campaign(stage.seed), rate=self.per_second, reads=0.0).stop)
+        undoing.call(stage.come(campaign(stage.seed), rate=self.per_second, reads=0.0, addresses=_ADDRESSES).stop)
 
 
 @register

@@ -9,8 +9,12 @@ from mlops_helpers.respond.wires import Quality
 __all__ = ["NetworkDelay", "NetworkLoss", "NetworkPartition", "SchemaChanged"]
 
 
-def _spoil(stage: Stage, undoing: Undoing, wire: str, quality: Quality) -> None:
+def _mend_later(stage: Stage, undoing: Undoing, wire: str) -> None:
     undoing.call(lambda: stage.wires.set(wire, Quality()))  # the wires end with this process
+
+
+def _spoil(stage: Stage, undoing: Undoing, wire: str, quality: Quality) -> None:
+    _mend_later(stage, undoing, wire)
     stage.wires.set(wire, quality)
 
 
@@ -63,4 +67,5 @@ class SchemaChanged:
 
     def begin(self, stage: Stage, undoing: Undoing) -> None:
         """Rename it in everything that passes."""
-        _spoil(stage, undoing, self.wire, Quality(rewrite=(self.field, self.renamed)))
+        _mend_later(stage, undoing, self.wire)
+        stage.rename(self.wire, self.field, self.renamed)

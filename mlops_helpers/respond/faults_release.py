@@ -3,10 +3,9 @@
 from contextlib import suppress
 from dataclasses import dataclass
 
-from mlops_helpers.deploy.calls import call
 from mlops_helpers.errors import DrillError, ServiceError
 from mlops_helpers.respond.faults import Undoing, register
-from mlops_helpers.respond.stage import Stage
+from mlops_helpers.respond.stage import Stage, swap_body
 from mlops_helpers.respond.world import MODELS
 
 __all__ = ["BadConfiguration", "BadModel", "TokenExpired", "WrongArtifact"]
@@ -35,9 +34,7 @@ class BadModel:
                 stage.tell_gateway("weights", {"v1": 1.0})
 
         undoing.call(withdraw)
-        stage.platform.add_version("v2", artifact)
-        stage.restore_wires()
-        stage.tell_gateway("weights", {"v1": 1 - self.share, "v2": self.share})
+        stage.release("v2", artifact, self.share)
 
 
 @register
@@ -50,12 +47,11 @@ class WrongArtifact:
 
     def begin(self, stage: Stage, undoing: Undoing) -> None:
         """Swap the model by the filter's admin call."""
-        address = next(one.address for one in stage.platform.status() if one.name == self.name)
+        address = stage.status(self.name).address
         right, wrong = stage.world.model("good"), stage.world.model(_known(self.model))
-        asked = [{"folder": str(one.folder.resolve()), "sha256": one.sha256, "version": "v1"} for one in (right, wrong)]
         entry = {"do": "tell", "address": address, "path": "/admin/model", "token": stage.platform.admin_token}
-        undoing.entry({**entry, "body": asked[0]})
-        call("PUT", address, "/admin/model", asked[1], token=stage.platform.admin_token)
+        undoing.entry({**entry, "body": swap_body(right)})
+        stage.swap(self.name, wrong)
 
 
 @register

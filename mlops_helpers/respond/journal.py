@@ -14,6 +14,7 @@ KINDS = (
     "opened",
     "steady_state",
     "injected",
+    "guarded",
     "visible",
     "breached",
     "alert",

@@ -114,8 +114,7 @@ class Operator:
 
 
 def _restart(stage: Stage, name: str) -> None:
-    state = next((one.state for one in stage.platform.status() if one.name == name), "unknown")
-    if state in ("stopped", "failed"):
+    if stage.status(name).state in ("stopped", "failed"):
         stage.platform.start(name)
     else:
         stage.platform.kill(name)
@@ -142,9 +141,7 @@ def _repair_network(stage: Stage, wire: str) -> None:
 
 def _release(stage: Stage, model: str) -> None:
     """Release a model as another version, to all readers."""
-    stage.platform.add_version(f"{model}-1", stage.world.model(model))
-    stage.restore_wires()
-    stage.tell_gateway("weights", {f"{model}-1": 1.0})
+    stage.release(f"{model}-1", stage.world.model(model))
 
 
 def _block_campaign(stage: Stage) -> None:
@@ -154,7 +151,7 @@ def _block_campaign(stage: Stage) -> None:
 
 
 def _reconnect_telemetry(stage: Stage) -> None:
-    stage.watch.deaf, stage.watch.skew = False, 0.0
+    stage.watch.reconnect()
 
 
 def _renew_token(stage: Stage) -> None:

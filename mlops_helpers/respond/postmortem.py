@@ -16,6 +16,7 @@ __all__ = ["KINDS_OF_ACTION", "TO_WRITE", "ActionItem", "Entry", "Postmortem", "
 TO_WRITE = "(to be written)"
 KINDS_OF_ACTION = ("prevent", "detect", "mitigate", "process")
 _MILESTONES = {
+    "guarded": "a guard acted",
     "visible": "readers met the fault",
     "breached": "left its tolerance",
     "alert": "alert",
@@ -184,7 +185,7 @@ def _ordered(journal: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
 
 def _text(record: Mapping[str, Any]) -> str:
     """Return a line of the timeline: roles act here, not persons."""
-    names = ("sli", "status", "objective", "cause", "action", "detail", "audience", "text", "note")
+    names = ("sli", "status", "objective", "cause", "action", "detail", "audience", "text", "note", "guard", "did")
     facts = ", ".join(str(record[name]) for name in names if record.get(name))
     return f"{_MILESTONES[record['kind']]}: {facts}" if facts else _MILESTONES[record["kind"]]
 

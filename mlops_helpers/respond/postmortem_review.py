@@ -31,9 +31,9 @@ _SAME = 1.0  # seconds by which the timeline and the journal may differ: people 
 
 @dataclass(frozen=True)
 class Replay:
-    """``proved``: the fault was there, and with the fix on readers met nothing; ``refuted``: they did.
+    """``proved``: the faults were there, the fix acted, and readers met nothing; ``refuted``: one of these is not so.
 
-    ``assumed``: the replay left out a fault that the fix is said to prevent; ``unknown``: it cannot be told.
+    ``unknown``: it cannot be told.
     """
 
     verdict: str
@@ -51,24 +51,29 @@ def review(postmortem: Postmortem, journal: Iterable[Mapping[str, Any]] = ()) ->
 def judge_replay(incident: Iterable[Mapping[str, Any]], replay: Iterable[Mapping[str, Any]]) -> Replay:
     """Compare an incident's journal with that of the same incident with the proposed fix on.
 
-    Raises ``ParameterError`` when scenario or seed differ, or the replay had other faults: that proves nothing.
+    Raises ``ParameterError`` when scenario, seed or faults differ: that proves nothing.
     """
     before, after = list(incident), list(replay)
     there, again = _faults(before), _faults(after)
-    if _identity(before) != _identity(after) or any(fault not in there for fault in again):
+    if _identity(before) != _identity(after) or there != again:
         found = f"{_identity(before)} with {there}, and {_identity(after)} with {again}"
         raise ParameterError(f"found {found}; accepted: the same incident twice (scenario, seed, faults)")
-    closed = next((one for one in after if one["kind"] == "closed"), None)
-    if not any(one["kind"] == "breached" for one in before):
+    closed = next((one for one in after if one["kind"] == "closed"), {"reason": "it has no end", "outcome": "void"})
+    harmed = any(one["kind"] == "breached" or one.get("outcome") in ("failed", "refuted") for one in before)
+    if closed["outcome"] == "void":
+        return Replay("unknown", f"the replay tells nothing: {closed.get('reason')}")
+    if not harmed:
         return Replay("unknown", "nothing was breached without the fix either")
-    if any(one["kind"] == "breached" for one in after):
-        return Replay("refuted", "with the fix on, readers met the incident again")
-    if closed is None or closed.get("outcome") == "void":
-        return Replay("unknown", f"the replay tells nothing: {closed.get('reason') if closed else 'it has no end'}")
-    if len(again) < len(there):
-        left_out = ", ".join(name for name, _ in there if name not in {name for name, _ in again})
-        return Replay("assumed", f"no breach without {left_out}; that the fix prevents it has yet to be shown")
-    return Replay("proved", "same seed, same fault: with the fix on, no indicator of the readers was breached")
+    if left := sorted({one["sli"] for one in after if one["kind"] == "breached"}):
+        return Replay("refuted", f"with the fix on, readers met the incident again: {', '.join(left)}")
+    if closed["outcome"] in ("failed", "refuted"):
+        return Replay("refuted", f"with the fix on: {closed.get('reason')}")
+    began = min((one["at"] for one in after if one["kind"] == "injected"), default=0.0)
+    acted = [one for one in after if one["kind"] == "guarded" and one["at"] >= began]
+    if not acted:
+        return Replay("refuted", "no indicator was breached, but the fix did nothing about it")
+    did = "; ".join(f"{one['guard']}: {one['did']}" for one in acted)
+    return Replay("proved", f"same seed, same fault, and no indicator of the readers was breached. {did}")
 
 
 def _identity(records: list[Mapping[str, Any]]) -> tuple[Any, Any]:

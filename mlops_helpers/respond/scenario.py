@@ -13,9 +13,10 @@ import yaml
 
 from mlops_helpers.errors import DrillError, OpsLabError
 from mlops_helpers.respond.faults import Fault, fault
+from mlops_helpers.respond.guards import Guard, guard
 from mlops_helpers.respond.operator import ACTIONS
 
-__all__ = ["Responder", "Scenario", "choose", "load", "names", "parse", "schema"]
+__all__ = ["Fix", "Responder", "Scenario", "choose", "load", "names", "parse", "schema"]
 
 _FOLDER = "mlops_helpers.respond"
 
@@ -31,10 +32,22 @@ class Responder:
 
 
 @dataclass(frozen=True)
+class Fix:
+    """What is said to prevent an incident: ``guards`` by name. ``expect`` is what a replay says, ``prevented`` or
+    ``refuted``; ``because`` says why one that is refuted does not help.
+    """
+
+    name: str
+    guards: tuple[tuple[str, Guard], ...]
+    expect: str = "prevented"
+    because: str = ""
+
+
+@dataclass(frozen=True)
 class Scenario:
     """An incident. ``steady_state`` gives the least share of good events by SLI; ``breach`` is the SLI that leaves it,
     empty for a drill in which acting is wrong. ``seconds`` from the fault to the mitigation earn half of its points.
-    ``cause`` is what a diagnosis should say, ``causes`` what it may say; ``fixes`` prevent it in a replay.
+    ``cause`` is what a diagnosis should say, ``causes`` what it may say; ``fixes`` are tried in replays, by name.
     """
 
     id: str
@@ -49,7 +62,7 @@ class Scenario:
     cause: str
     causes: tuple[str, ...]
     fix: str
-    fixes: Mapping[str, tuple[str, ...]]
+    fixes: Mapping[str, Fix]
     hints: tuple[tuple[str, int], ...]
     solutions: tuple[Responder, ...]
     not_solutions: tuple[Responder, ...]
@@ -99,7 +112,8 @@ def choose(seed: int, *, area: str = "", difficulty: int = 0) -> Scenario:
 def parse(text: str, source: str = "the scenario") -> Scenario:
     """Return the scenario that a text describes.
 
-    Raises ``DrillError`` when it is no YAML, breaks the schema, or names a fault, action or cause that there is not.
+    Raises ``DrillError`` when it is no YAML, breaks the schema, or names a fault, guard, action or cause that is
+    not there.
     """
     import jsonschema
 
@@ -127,9 +141,9 @@ def _made(told: dict[str, Any]) -> Scenario:
     made = tuple(fault(name, **arguments) for name, arguments in named)
     if told["cause"] not in told["causes"]:
         raise DrillError(f"cause is {told['cause']!r}; accepted: one of the causes, {', '.join(told['causes'])}")
-    for of in told.get("fixes", {}).values():
-        if unknown := set(of) - {name for name, _ in named}:
-            raise DrillError(f"a fix prevents {', '.join(unknown)}; accepted: faults of this scenario")
+    fixes = [_fix(one) for one in told["fixes"]]
+    if len({one.name for one in fixes}) < len(fixes):
+        raise DrillError(f"fixes are {', '.join(one.name for one in fixes)}; accepted: a name of its own for each")
     breach = told["expect"].get("breach", "")
     if breach and breach not in told["steady_state"]:
         raise DrillError(f"breach is {breach}; accepted: an SLI of steady_state, {', '.join(told['steady_state'])}")
@@ -146,12 +160,19 @@ def _made(told: dict[str, Any]) -> Scenario:
         cause=told["cause"],
         causes=tuple(told["causes"]),
         fix=told["fix"],
-        fixes={name: tuple(of) for name, of in told.get("fixes", {}).items()},
+        fixes={one.name: one for one in fixes},
         hints=tuple((one["text"], one["cost"]) for one in told.get("hints", ())),
         solutions=tuple(map(_responder, told["solutions"])),
         not_solutions=tuple(map(_responder, told["not_solutions"])),
         seconds=told.get("seconds", 20.0),
     )
+
+
+def _fix(told: dict[str, Any]) -> Fix:
+    given = [dict(one) for one in told["guards"]]
+    named = [(one.pop("guard"), one) for one in given]
+    guards = tuple((name, guard(name, **arguments)) for name, arguments in named)
+    return Fix(told["name"], guards, told.get("expect", "prevented"), told.get("because", ""))
 
 
 def _responder(told: dict[str, Any]) -> Responder:

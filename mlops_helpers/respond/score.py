@@ -29,7 +29,7 @@ class Facts:
     seconds between these that still earn half of the points. ``breached`` has the begin of a breach by SLI,
     ``expected`` the one that was to happen (empty: none). ``bad`` counts bad events of that SLI since the fault,
     ``total`` all of them. ``lost`` comments were accepted and are not stored. ``blind``: nobody watches at the end.
-    ``steady``: steady state held after the drill.
+    ``steady``: steady state held after the drill. ``replay``: a fix was on.
     """
 
     began: float
@@ -44,11 +44,14 @@ class Facts:
     steady: bool
     cause: str
     records: tuple[Mapping[str, Any], ...]
+    replay: bool = False
 
 
 @dataclass(frozen=True)
 class Result:
-    """``outcome`` is passed, failed or void; ``parts`` say why ``points`` of 100 were given."""
+    """``outcome`` is passed, failed or void, that of a replay prevented, refuted or void; ``reason`` says why it is not
+    the first; ``parts`` say why ``points`` of 100 were given.
+    """
 
     outcome: str
     points: float
@@ -62,7 +65,7 @@ class Result:
     @property
     def passed(self) -> bool:
         """Whether readers were served again, or all the time, and nothing was lost."""
-        return self.outcome == "passed"
+        return self.outcome in ("passed", "prevented")
 
 
 def score(facts: Facts) -> tuple[bool, list[Part]]:
@@ -87,9 +90,8 @@ def _failures(facts: Facts) -> list[str]:
     if facts.expected and facts.mitigated is None:
         found.append(f"readers' {facts.expected} did not come back to its tolerance")
     if not facts.expected and facts.breached:
-        found.append(
-            f"readers were served well, until something was done: {', '.join(facts.breached)} left its tolerance"
-        )
+        when = "with the fix on" if facts.replay else "readers were served well, until something was done"
+        found.append(f"{when}: {', '.join(facts.breached)} left its tolerance")
     if facts.lost:
         found.append(f"{facts.lost} comments were accepted and are lost")
     if facts.blind:

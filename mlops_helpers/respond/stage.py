@@ -4,18 +4,21 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.platform import Platform
+from mlops_helpers.deploy.release import ReplicaStatus
 from mlops_helpers.errors import DataError, ServiceError
+from mlops_helpers.model.artifact import Artifact
 from mlops_helpers.observe.webhook import Page
 from mlops_helpers.respond.control import Control
 from mlops_helpers.respond.undo import Entry
 from mlops_helpers.respond.watch import Watch
 from mlops_helpers.respond.watchdog import Watchdog
-from mlops_helpers.respond.wires import Wires
+from mlops_helpers.respond.wires import Quality, Wires
 from mlops_helpers.respond.world import comments, world
 from mlops_helpers.serve import archive, blackbox, plan
 from mlops_helpers.serve.traffic import Traffic
@@ -24,11 +27,24 @@ from mlops_helpers.workspace import workspace
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["RATE", "Stage"]
+__all__ = ["RATE", "Change", "Stage", "swap_body"]
 
 RATE = 16.0  # comments a second, and as many readings: enough for a verdict within seconds, little for the machine
 _TIMEOUT = 2.0
 _LONGEST = 300.0
+
+
+@dataclass(frozen=True)
+class Change:
+    """What somebody is about to change: ``what`` of a ``subject``.
+
+    Kinds: ``release`` (an artifact as a version), ``model`` (an artifact in a running filter), ``configuration`` (the
+    gateway's upstreams), ``interface`` (a field's name and its new one, in what passes a wire).
+    """
+
+    kind: str
+    subject: str
+    what: Any
 
 
 class Stage:
@@ -36,7 +52,7 @@ class Stage:
 
     ``platform`` runs version ``v1``, the good model, with one filter; readers come through the wire ``edge``, the
     gateway reaches each filter through a wire of the filter's name. ``watchdog`` takes promises of faults, ``control``
-    tells of the machine.
+    tells of the machine. ``gates`` look at each :class:`Change` before it is made, and raise ``GateRefused``.
     """
 
     def __init__(self, folder: Path, *, seed: int, time_lapse: float, notify: Callable[[list[Page]], None]) -> None:
@@ -45,6 +61,7 @@ class Stage:
         self.watch = Watch(time_lapse, notify)
         self.control = Control(folder)
         self.crowds: list[Traffic] = []
+        self.gates: list[Callable[[Change], None]] = []
         self._ending = contextlib.ExitStack()
         self._scratch = workspace("platforms") / f"drill-{os.getpid()}-{time.time_ns()}"
         self.platform: Platform
@@ -89,8 +106,34 @@ class Stage:
         """Let the gateway reach ``v1`` over its wires again, after the platform has told it addresses of its own."""
         self.tell_gateway("upstreams", self.platform.filters | self.configuration)
 
+    def _admit(self, change: Change) -> None:
+        for gate in self.gates:
+            gate(change)
+
+    def release(self, version: str, artifact: Artifact, share: float = 1.0) -> None:
+        """Start a version beside ``v1`` with a share of the comments. Raises ``GateRefused``, ``ServiceError``."""
+        self._admit(Change("release", version, artifact))
+        self.platform.add_version(version, artifact)
+        self.restore_wires()
+        self.tell_gateway("weights", {"v1": 1 - share, version: share})
+
+    def swap(self, name: str, artifact: Artifact) -> None:
+        """Give a running filter of ``v1`` another artifact. Raises ``GateRefused``, ``ServiceError``."""
+        self._admit(Change("model", name, artifact))
+        call("PUT", self.status(name).address, "/admin/model", swap_body(artifact), token=self.platform.admin_token)
+
+    def rename(self, wire: str, field: str, renamed: str) -> None:
+        """Let what passes a wire have another name for a field. Raises ``GateRefused``."""
+        self._admit(Change("interface", wire, (field, renamed)))
+        self.wires.set(wire, Quality(rewrite=(field, renamed)))
+
     def tell_gateway(self, part: str, value: object) -> None:
-        """Change ``upstreams`` or ``weights`` at the gateway. Raises ``ServiceError`` when it refuses or is away."""
+        """Change ``upstreams`` or ``weights`` at the gateway.
+
+        Raises ``ServiceError`` when it refuses or is away, ``GateRefused`` when a gate refuses upstreams.
+        """
+        if part == "upstreams":
+            self._admit(Change("configuration", "gateway", value))
         call("PUT", self.platform.gateway, f"/admin/{part}", value, token=self.platform.admin_token, seconds=3.0)
 
     def gateway_entry(self, part: str, value: object) -> Entry:
@@ -98,12 +141,18 @@ class Stage:
         address, token = self.platform.gateway, self.platform.admin_token
         return {"do": "tell", "address": address, "path": f"/admin/{part}", "body": value, "token": token}
 
+    def status(self, name: str) -> ReplicaStatus:
+        """Return what there is to know of a service. Raises ``ServiceError`` for one that is not there."""
+        every = {one.name: one for one in self.platform.status()}
+        if name not in every:
+            raise ServiceError(f"there is no service {name!r}; there are: {', '.join(every)}")
+        return every[name]
+
     def pid(self, name: str) -> int:
         """Return the process of a service. Raises ``ServiceError`` when it has none."""
-        for one in self.platform.status():
-            if one.name == name and one.pid:
-                return one.pid
-        raise ServiceError(f"{name} has no process; there are: {', '.join(s.name for s in self.platform.status())}")
+        if pid := self.status(name).pid:
+            return pid
+        raise ServiceError(f"{name} has no process: it is {self.status(name).state}")
 
     def come(
         self,
@@ -112,14 +161,17 @@ class Stage:
         rate: float = RATE,
         reads: float = 1.0,
         moderators: plan.Moderators | None = None,
+        addresses: int = 0,
     ) -> Traffic:
         """Let a crowd come from now on, through the edge, and be watched; the first one are the usual readers.
 
-        ``moderators`` look after what this crowd writes.
+        ``moderators`` look after what this crowd writes. With ``addresses``, it comes from so many, of one network.
         """
+        said = written or comments(self.seed)
         arrivals = plan.plan(
-            written or comments(self.seed),
-            rate=rate,
+            said,
+            rate=0.0 if addresses else rate,
+            campaigns=[plan.Burst(0.0, _LONGEST, rate, said, addresses)] if addresses else [],
             seconds=_LONGEST,
             seed=self.seed + 100 * len(self.crowds),
             reads_per_comment=reads,
@@ -158,3 +210,8 @@ class Stage:
     def _stop_crowds(self) -> None:
         for crowd in self.crowds:
             crowd.stop()
+
+
+def swap_body(artifact: Artifact) -> dict[str, str]:
+    """Return what a filter is told to serve an artifact as ``v1``."""
+    return {"folder": str(artifact.folder.resolve()), "sha256": artifact.sha256, "version": "v1"}

@@ -64,7 +64,7 @@ class Watch:
     """Reads the records of readers while they are written, and evaluates the alerts; in a thread, as a context.
 
     ``notify`` is told of pages. ``seen`` counts (good, bad) by SLI. ``deaf`` loses the telemetry while it is True;
-    ``skew`` seconds are added to the clock that samples are dated by.
+    ``skew`` seconds are added to the clock that samples are dated by. ``latest`` is the date of the last sample.
     """
 
     def __init__(self, time_lapse: float, notify: Callable[[list[Page]], None]) -> None:
@@ -72,6 +72,7 @@ class Watch:
         self._objectives = objectives(time_lapse)
         self.alerts = Alerts(self.store, self._objectives, notify=self._tell)
         self.deaf, self.muted, self.skew = False, False, 0.0
+        self.latest = time.time()
         self.seen = {name: [0, 0] for name in SLIS}
         self._records: dict[Path, int] = {}
         self._notify = notify
@@ -88,6 +89,10 @@ class Watch:
             (about, [replace(rule, minimum_bad=bad_events) for rule in rules]) for about, rules in self._objectives
         ]
         self.alerts = Alerts(self.store, loose, notify=self._tell)
+
+    def reconnect(self) -> None:
+        """Collect again what was lost, dated by a clock that is right."""
+        self.deaf, self.skew = False, 0.0
 
     def unknown(self) -> bool:
         """Return whether telemetry is lost: nothing was scraped lately."""
@@ -117,6 +122,7 @@ class Watch:
             with contextlib.suppress(MetricsError):  # a clock that went back is refused, and told as unknown
                 if not self.deaf:
                     self.store.append(now + self.skew, self._exposed(), {"job": "readers", "instance": "outside"})
+                    self.latest = now + self.skew
                 self.alerts.evaluate(now)
 
     def _exposed(self) -> str:

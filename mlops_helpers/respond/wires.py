@@ -8,12 +8,14 @@ import contextlib
 import json
 import os
 import random
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
 from mlops_helpers.errors import ParameterError, ServiceError
 from mlops_helpers.respond.side_process import SideProcess
+from mlops_helpers.respond.ways import Ways
 
 __all__ = ["Quality", "Wires"]
 
@@ -60,6 +62,19 @@ class Wires:
         """Lay a wire to a target and return the address of this end. Raises ``ServiceError``."""
         self.addresses[name] = self._ask({"lay": name, "target": target})["address"]
         return self.addresses[name]
+
+    def front(self, targets: Sequence[str], **options: float) -> tuple[str, Callable[[float], int]]:
+        """Return the address of a new front of targets, with the ``options`` of :class:`Ways`.
+
+        Also a function: how often has it acted since a moment (epoch seconds)? Raises ``ServiceError``.
+        """
+        made = self._ask({"front": [*targets], "options": options})
+
+        def acted(since: float) -> int:
+            count: int = self._ask({"acted": made["number"], "since": since})["count"]
+            return count
+
+        return made["address"], acted
 
     def set(self, name: str, quality: Quality) -> None:
         """Make a wire so, for connections that there are as well. Raises ``ParameterError`` for an unknown wire."""
@@ -117,23 +132,36 @@ class _Wire:
                 await writer.drain()
 
 
+async def _listening(serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]) -> asyncio.Server:
+    return await asyncio.start_server(serve, "127.0.0.1", 0, backlog=1024)
+
+
 async def _run() -> None:
-    loop, wires, servers = asyncio.get_running_loop(), {}, []
+    loop, servers = asyncio.get_running_loop(), []
+    wires: dict[str, _Wire] = {}
+    fronts: list[Ways] = []
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), os.fdopen(0, "rb", buffering=0))
     while line := await lines.readline():
         told = json.loads(line)
         answer: dict[str, Any] = {}
-        if "lay" in told:
-            wire = wires[told["lay"]] = _Wire(told["target"])
-            servers.append(await asyncio.start_server(wire.serve, "127.0.0.1", 0, backlog=1024))
-            answer = {"address": f"127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"}
-        else:
+        if "acted" in told:
+            answer = {"count": sum(at >= told["since"] for at in fronts[told["acted"]].acted)}
+        elif "set" in told:
             wire = wires[told["set"]]
             rewrite = told["quality"].pop("rewrite")
             wire.quality = Quality(**told["quality"], rewrite=tuple(rewrite) if rewrite else None)
             wire.changed.set()
             wire.changed = asyncio.Event()
+        else:
+            if "lay" in told:
+                wires[told["lay"]] = wire = _Wire(told["target"])
+                serve = wire.serve
+            else:
+                fronts.append(Ways(told["front"], **told["options"]))
+                serve, answer = fronts[-1].serve, {"number": len(fronts) - 1}
+            servers.append(await _listening(serve))
+            answer["address"] = f"127.0.0.1:{servers[-1].sockets[0].getsockname()[1]}"
         print(json.dumps(answer), flush=True)
     os._exit(0)  # connections under way are of no use to anybody any more
 

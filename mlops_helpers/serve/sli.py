@@ -12,7 +12,18 @@ from mlops_helpers.serve.blackbox import LATE_SECONDS
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Share", "availability", "by_window", "fast", "generator_on_time", "honest_published_at_once", "spam_held"]
+__all__ = [
+    "Share",
+    "availability",
+    "by_window",
+    "events",
+    "fast",
+    "generator_on_time",
+    "honest_published_at_once",
+    "spam_held",
+]
+
+_SEEN, _NOT_SEEN = ("published", "ham"), ("held", "pending", "rejected", "spam")
 
 
 @dataclass(frozen=True)
@@ -33,8 +44,7 @@ def availability(frame: "pd.DataFrame") -> Share:
 
     A sender of spam whom a rate limit stops (429) was promised nothing, and is not counted.
     """
-    visits = _visits(frame)
-    return _share(visits["outcome"].eq("ok"))
+    return _share(_answered(_visits(frame)))
 
 
 def fast(frame: "pd.DataFrame", seconds: float) -> Share:
@@ -42,8 +52,7 @@ def fast(frame: "pd.DataFrame", seconds: float) -> Share:
 
     The total is that of :func:`availability`: a visit that failed was not fast.
     """
-    visits = _visits(frame)
-    return _share(visits["outcome"].eq("ok") & visits["latency"].le(seconds))
+    return _share(_answered_within(_visits(frame), seconds))
 
 
 def honest_published_at_once(frame: "pd.DataFrame") -> Share:
@@ -51,7 +60,7 @@ def honest_published_at_once(frame: "pd.DataFrame") -> Share:
 
     With ``api="classify"``: whose verdict says ham.
     """
-    return _in_state(frame, 0, ("published", "ham"))
+    return _share(_in_state(frame, 0, _SEEN))
 
 
 def spam_held(frame: "pd.DataFrame") -> Share:
@@ -59,7 +68,21 @@ def spam_held(frame: "pd.DataFrame") -> Share:
 
     With ``api="classify"``: whose verdict says spam.
     """
-    return _in_state(frame, 1, ("held", "pending", "rejected", "spam"))
+    return _share(_in_state(frame, 1, _NOT_SEEN))
+
+
+def events(frame: "pd.DataFrame", seconds: float) -> "dict[str, pd.Series]":
+    """Return, by SLI, what the functions above count: True for each row that is a good event, False for a bad one.
+
+    The index is the frame's; rows that are no event of an SLI are missing. ``seconds`` is what is fast.
+    """
+    visits = _visits(frame)
+    return {
+        "availability": _answered(visits),
+        "fast": _answered_within(visits, seconds),
+        "honest_published": _in_state(frame, 0, _SEEN),
+        "spam_held": _in_state(frame, 1, _NOT_SEEN),
+    }
 
 
 def generator_on_time(frame: "pd.DataFrame", seconds: float = LATE_SECONDS) -> Share:
@@ -89,11 +112,19 @@ def _visits(frame: "pd.DataFrame") -> "pd.DataFrame":
     return frame[frame["kind"].isin(("comment", "read")) & ~limited]
 
 
-def _in_state(frame: "pd.DataFrame", label: int, good: tuple[str, ...]) -> Share:
+def _answered(visits: "pd.DataFrame") -> "pd.Series":
+    return visits["outcome"].eq("ok")
+
+
+def _answered_within(visits: "pd.DataFrame", seconds: float) -> "pd.Series":
+    return _answered(visits) & visits["latency"].le(seconds)
+
+
+def _in_state(frame: "pd.DataFrame", label: int, good: tuple[str, ...]) -> "pd.Series":
     wanted = (
         frame["kind"].eq("comment") & frame["outcome"].eq("ok") & frame["label"].eq(label).fillna(False).astype(bool)
     )
-    return _share(frame.loc[wanted, "state"].isin(good))
+    return frame.loc[wanted, "state"].isin(good)
 
 
 def _share(good: "pd.Series") -> Share:

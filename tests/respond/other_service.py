@@ -1,5 +1,6 @@
 """A spam filter of another team: another contract, other metrics, another way to change its model."""
 
+import itertools
 import json
 import threading
 import time
@@ -13,18 +14,24 @@ BEARER = "known to the other team"
 
 
 class OtherService:
-    """``POST /check {"text"}``; ``GET`` and ``POST /settings``: the model ``new`` fails or is slow, as ``bad`` says.
+    """``POST /check {"text"}``; ``GET`` and ``POST /settings``: the model ``new`` is ``bad``, and ``old`` is not.
 
-    A client asks 50 times a second. ``sent`` are the settings that were sent. Left as a context.
+    ``errors``, ``slow``, or all that comes is ``ham`` or ``spam`` to it; ``both`` answer in turn, new one calling
+    all spam. A client asks 50 times a second. ``sent`` are the settings that were sent. Left as a context.
     """
 
     def __init__(self, bad: str = "errors") -> None:
-        self.registry, self.model, self.sent = CollectorRegistry(), "new", []
+        self.registry, self.sent = CollectorRegistry(), []
+        self.model = "both" if bad == "both" else "new"
         self.bad, self.always = bad, False
         self.checked = Counter("spamfilter_comments", "Comments.", ["result"], registry=self.registry)
         self.seconds = Histogram("spamfilter_inference_seconds", "Inference.", registry=self.registry)
-        for result in ("ok", "error"):
+        self.by_model = Counter("spamfilter_models", "By model.", ["model", "result"], registry=self.registry)
+        for result in ("ham", "spam", "error"):
             self.checked.labels(result)
+            for model in ("old", "new"):
+                self.by_model.labels(model, result)
+        self._turn = itertools.cycle(("old", "new"))
         service = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -61,12 +68,17 @@ class OtherService:
         self._threads = [threading.Thread(target=self._server.serve_forever), threading.Thread(target=self._ask)]
 
     def check(self, text: str) -> tuple[int, bytes]:
-        broken = self.always or self.model == "new"
+        model = next(self._turn) if self.model == "both" else self.model
+        broken = self.always or model == "new"
         with self.seconds.time():
             time.sleep(0.3 if broken and self.bad == "slow" else 0)
-        result = "error" if broken and self.bad == "errors" else "ok"
+        good = "spam" if self.bad == "ham" else "ham"  # what the old one says
+        result = (
+            {"errors": "error", "ham": "ham", "spam": "spam", "both": "spam"}.get(self.bad, good) if broken else good
+        )
         self.checked.labels(result).inc()
-        return (500 if result == "error" else 200), b'{"spam": false}'
+        self.by_model.labels(model, result).inc()
+        return (500 if result == "error" else 200), json.dumps({"spam": result == "spam"}).encode()
 
     def metrics(self) -> bytes:
         return generate_latest(self.registry)

@@ -113,6 +113,7 @@ def test_a_good_response_has_all_parts_with_reasons():
         ({"blind": True}, "nobody watches"),
         ({"steady": False}, "steady state"),
         ({"expected": "", "breached": {"fast": T0}}, "until something was done"),
+        ({"expected": "", "breached": {"fast": T0}, "replay": True}, "with the fix on: fast"),
     ],
 )
 def test_who_does_not_help_readers_earns_nothing(changed, said):
@@ -201,7 +202,7 @@ def test_an_interrupted_drill_leaves_nothing(number, tmp_path, until):
 
 def test_what_cannot_be_drilled_is_refused(stopped):
     with pytest.raises(DrillError, match="second filter"):
-        drill.Drill(stopped, prevented_by="hope")
+        drill.Drill(stopped, fix="hope")
     with pytest.raises(DrillError, match="commander"):
         drill.Drill(stopped, roles={"boss": "x"})
     began = time.monotonic()

@@ -153,15 +153,31 @@ def test_words_that_do_not(text) -> None:
     assert not list(wording("summary", text))
 
 
-def fixed(*more: dict, without: str = "breached") -> list[dict]:
-    return [one for one in JOURNAL if one["kind"] not in (without, "visible")] + list(more)
+GUARDED = {"at": 101.5, "kind": "guarded", "guard": "replicas", "did": "the other filter judged 9 comments"}
+
+
+def fixed(*more: dict) -> list[dict]:
+    return [one for one in JOURNAL if one["kind"] not in ("breached", "visible")] + list(more)
 
 
 def test_the_replay_proves_or_refutes_the_fix() -> None:
-    assert judge_replay(JOURNAL, fixed()).verdict == "proved"
-    assert judge_replay(JOURNAL, JOURNAL).verdict == "refuted"
-    without = [one for one in fixed() if one["kind"] != "injected"]
-    assert judge_replay(JOURNAL, without).verdict == "assumed"
+    proved = judge_replay(JOURNAL, fixed(GUARDED))
+    assert (proved.verdict, "the other filter judged 9 comments" in proved.reason) == ("proved", True)
+    refuted = judge_replay(JOURNAL, [*JOURNAL, GUARDED])
+    assert (refuted.verdict, "judged" in refuted.reason) == ("refuted", True)
+
+
+def test_a_fix_that_did_nothing_is_refuted_whatever_readers_met() -> None:
+    for replay in (fixed(), fixed(GUARDED | {"at": 100.5})):
+        found = judge_replay(JOURNAL, replay)
+        assert found.verdict == "refuted"
+        assert "did nothing" in found.reason
+
+
+def test_what_else_a_replay_lost_refutes_the_fix() -> None:
+    lost = {"outcome": "refuted", "reason": "3 comments were accepted and are lost"}
+    replay = [one | lost if one["kind"] == "closed" else one for one in fixed(GUARDED)]
+    assert judge_replay(JOURNAL, replay).reason == f"with the fix on: {lost['reason']}"
 
 
 def test_a_replay_that_tells_nothing_is_unknown() -> None:
@@ -181,7 +197,9 @@ def test_another_incident_proves_nothing(change) -> None:
         judge_replay(JOURNAL, other)
 
 
-def test_another_fault_proves_nothing() -> None:
+def test_another_fault_or_none_proves_nothing() -> None:
     other = [one | {"arguments": {"name": "gateway"}} if one["kind"] == "injected" else one for one in fixed()]
-    with pytest.raises(ParameterError, match="the same incident twice"):
-        judge_replay(JOURNAL, other)
+    none = [one for one in fixed() if one["kind"] != "injected"]
+    for replay in (other, none):
+        with pytest.raises(ParameterError, match="the same incident twice"):
+            judge_replay(JOURNAL, replay)

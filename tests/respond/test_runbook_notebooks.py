@@ -95,6 +95,51 @@ def test_slow_answers_on_another_service_without_an_edit(tmp_path, monkeypatch, 
         assert other.sent == [{"model": "old"}]
 
 
+CALLED = {
+    "03_spam_campaign.ipynb": (
+        "spam campaign",
+        "ham",
+        {"published_events": "spamfilter_comments_total", "published_labels": {"result": "ham"}, "usual": 10.0},
+    ),
+    "04_drifted_model.ipynb": (
+        "drifted model",
+        "spam",
+        {"all_events": "spamfilter_comments_total", "some_labels": {"result": "spam"}, "usual": 0.05},
+    ),
+    "05_roll_back_a_release.ipynb": (
+        "roll back a release",
+        "both",
+        {
+            "all_events": "spamfilter_models_total",
+            "bad_labels": {"result": "spam"},
+            "version_label": "model",
+            "versions": ["old", "new"],
+        },
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLED)
+def test_what_a_model_does_is_taken_back_on_another_service_without_an_edit(
+    name, tmp_path, monkeypatch, capsys
+) -> None:
+    called, bad, metrics = CALLED[name]
+    monkeypatch.setenv("RUNBOOK_BEARER", BEARER)
+    with OtherService(bad) as other:
+        given = other_parameters(other, tmp_path) | metrics | {"confirmation": f"{called} on the other filter"}
+        assert "would change routing of the other filter" in execute(name, given, capsys)
+        assert other.sent == []
+        given["dry_run"] = False
+        printed = execute(name, given, capsys)
+        assert "changed routing of the other filter" in printed
+        assert "verified after" in printed
+        if bad != "both":  # with one version only there is nothing to compare: the second run ends there
+            assert "leave everything as it is" in execute(name, given, capsys)
+        assert other.sent == [{"model": "old"}]
+        execute(name, given | {"undo": True}, capsys)
+        assert other.sent[1:] == [{"model": "both" if bad == "both" else "new"}]
+
+
 def test_a_service_that_is_not_there_is_told_in_time_and_nothing_is_sent(tmp_path, capsys) -> None:
     with OtherService() as other:
         given = other_parameters(other, tmp_path) | {"metrics_pages": ["127.0.0.1:1"]}

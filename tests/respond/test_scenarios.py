@@ -73,7 +73,7 @@ BREAKS = [
     ("causes", ["one", "two"]),
     ("causes", ["the same", "the same", "the same"]),
     ("fix", "none"),
-    ("fixes", {"one": "process_stopped"}),
+    ("fixes", {"one": ["process_stopped"]}),
     ("hints", [{"text": "free"}]),
     ("hints", [{"text": "dear", "cost": 99}]),
     ("solutions", []),
@@ -87,7 +87,7 @@ DEEPER = [
     ("faults", [{"fault": "process_stopped", "who": "x"}], "no argument"),
     ("cause", "aliens came", "one of the causes"),
     ("solutions", [{"name": "x", "steps": [{"do": "pray"}]}], "does 'pray'"),
-    ("fixes", {"one": ["earthquake"]}, "faults of this scenario"),
+    ("fixes", [{"name": "one", "guards": [{"guard": "hope"}]}], "there is no guard"),
     ("expect", {"breach": "spam_held"}, "an SLI of steady_state"),
 ]
 

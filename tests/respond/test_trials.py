@@ -1,0 +1,110 @@
+"""Trying scenarios out: every responder is asked for, a void drill is repeated, and what is not as promised is told."""
+
+import pytest
+
+from mlops_helpers import cli
+from mlops_helpers.errors import DrillError, ServiceError
+from mlops_helpers.respond import scenario, trials
+from mlops_helpers.respond.trials import Job
+
+AREAS = {name: scenario.load(name).area for name in scenario.names()}
+ANSWER = {"outcome": "passed", "reason": "", "points": 90.0, "seconds": 1.0, "journal": [{"kind": "opened"}]}
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """What the processes of the drills answer, in turn, instead of running any; and what they were asked."""
+    given, asked = [], []
+
+    class Process:
+        def __init__(self, module, called):
+            pass
+
+        def ask(self, line):
+            asked.append(line)
+            return given.pop(0)
+
+        def close(self, seconds):
+            asked.append("closed")
+
+    monkeypatch.setattr(trials, "SideProcess", Process)
+    return given, asked
+
+
+@pytest.mark.parametrize("name", scenario.names())
+def test_each_responder_and_nobody_is_tried(name):
+    one, wanted = scenario.load(name), trials.jobs(name)
+    by = {(job.responder, job.expected) for job in wanted if not job.fix}
+    assert {(each.name, "passed") for each in one.solutions} <= by
+    assert {(each.name, "failed") for each in one.not_solutions} <= by
+    assert (("do nothing", "failed") in by) == bool(one.breach)
+    assert {job.fix for job in wanted if job.fix} == set(one.fixes)
+    assert [job.expected for job in trials.few(name, 3)] == ["passed", "failed"]
+    assert trials.few(name, 3) == trials.few(name, 3)
+
+
+@pytest.mark.parametrize(("share", "seed"), [(0, 0), (0, 1), (0.2, 2), (1, 3)])
+def test_a_share_has_all_areas_and_another_seed_has_others(share, seed):
+    chosen = trials.some(share, seed)
+    assert len(set(chosen)) == len(chosen) >= round(share * len(scenario.names()))
+    assert {AREAS[one] for one in chosen} == set(AREAS.values())
+    assert trials.some(share, seed) == chosen
+    assert share == 1 or trials.some(share, seed + 1) != chosen
+
+
+def test_a_void_drill_is_tried_again_and_results_keep_their_order(answers, tmp_path):
+    given, asked = answers
+    given += [ANSWER | {"outcome": "void"}, ANSWER | {"outcome": "failed"}, *[ANSWER | {"outcome": "void"}] * 3, ANSWER]
+    wanted = [Job("filter-stopped", name, "failed") for name in ("a", "b", "c")]
+    told = []
+    found = trials.trials(wanted, tmp_path, at_once=1, each=told.append)
+    assert [one.job for one in found] == wanted
+    assert [(one.outcome, one.tries, one.held) for one in found] == [
+        ("failed", 2, True),
+        ("void", trials.TRIES, False),
+        ("passed", 1, False),
+    ]
+    assert told == found
+    assert len({line["folder"] for line in asked if line != "closed"}) == 6
+    assert asked[-1] == "closed"
+
+
+def test_a_drill_that_cannot_be_run_is_an_error_and_the_processes_end(answers, tmp_path):
+    given, asked = answers
+    given += [{"error": "DrillError: there is no scenario x"}]
+    with pytest.raises(ServiceError, match="x: y: DrillError: there is no scenario"):
+        trials.trials([Job("x", "y", "passed")], tmp_path, at_once=1)
+    assert asked[-1] == "closed"
+
+
+def test_the_real_process_says_what_cannot_be_drilled(tmp_path):
+    with pytest.raises(ServiceError, match="has no responder 'pray'"):
+        trials.trials([Job("filter-stopped", "pray", "passed")], tmp_path, at_once=1)
+
+
+def test_the_command_tells_which_are_not_as_promised(answers, capsys):
+    given, _ = answers
+    given += [ANSWER, ANSWER]
+    assert cli.main(["drill", "check", "filter-stopped", "--few", "--seed", "1", "--at-once", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "2 drills of 1 scenarios, 1 at once, --seed 1" in said
+    assert "NOT failed" in said
+    assert "1 as they should be, 1 not" in said
+    given += [ANSWER, ANSWER | {"outcome": "failed"}]
+    assert cli.main(["drill", "check", "filter-stopped", "--few", "--seed", "1", "--at-once", "1"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--at-once", "0"], "--at-once of 1 or more"),
+        (["--share", "2"], "--share from 0 to 1"),
+        (["filter-stopped", "--share", "1"], "scenarios, or a share"),
+        (["nowhere"], "no scenario nowhere"),
+    ],
+)
+def test_what_cannot_be_checked_is_refused(arguments, said, capsys):
+    assert cli.main(["drill", "check", *arguments]) in (1, 2)
+    assert said in capsys.readouterr().err
+    with pytest.raises(DrillError):
+        trials.jobs("nowhere")
