@@ -43,6 +43,8 @@ COMMANDS = {
     "pipeline": Command("run a release through its gates", "mlops_helpers.deploy.pipeline_commands:pipeline"),
     "monitor": Command("scrape services, evaluate alerts and print pages", "mlops_helpers.observe.commands:monitor"),
     "drill": Command("break a service, and see who notices: drills", "mlops_helpers.respond.commands:drill"),
+    "labs": Command("list labs, make their student versions, check them", "mlops_helpers.teach.labs_commands:labs"),
+    "grade": Command("grade submissions of a lab", "mlops_helpers.teach.grading_commands:grade"),
     "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
 }
 

@@ -20,8 +20,8 @@ REMEDY = "opslab run --out FOLDER"
 
 
 @contextlib.contextmanager
-def locked(out: Path) -> Iterator[Path]:
-    """Give the output folder, made if missing and resolved, to one run alone.
+def locked(out: Path, remedy: str = REMEDY) -> Iterator[Path]:
+    """Give the output folder, made if missing and resolved, to one run alone; ``remedy`` names another.
 
     The lock is on the folder itself, leaves no file, and ends with the process however that ends. Without it (no
     ``fcntl`` on Windows, no locks on some network file systems) runs into one folder at the same time destroy each
@@ -29,7 +29,7 @@ def locked(out: Path) -> Iterator[Path]:
 
     Raises ``WorkspaceError`` when another run writes there, or nobody can.
     """
-    folder = writable_folder(out, REMEDY)
+    folder = writable_folder(out, remedy)
     if fcntl is None:
         yield folder
         return
@@ -38,7 +38,7 @@ def locked(out: Path) -> Iterator[Path]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise WorkspaceError(f"another run writes to {out}; wait for it, or name another: {REMEDY}") from None
+            raise WorkspaceError(f"another run writes to {out}; wait for it, or name another: {remedy}") from None
         except OSError:  # the file system has no locks
             pass
         yield folder
