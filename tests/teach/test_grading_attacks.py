@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import socket
 import threading
 from dataclasses import dataclass
