@@ -64,7 +64,7 @@ class Lab:
 
 def names() -> list[str]:
     """Return the names of the project's labs, sorted."""
-    return sorted(path.parent.name for path in (project_root() / "labs").glob("*/lab.ipynb"))
+    return sorted(path.parent.name for path in _home().glob("*/lab.ipynb"))
 
 
 def load(name: str | Path) -> Lab:
@@ -74,7 +74,7 @@ def load(name: str | Path) -> Lab:
     cannot be read or does not say what it is.
     """
     given = Path(name)
-    folder = given if (given / "lab.ipynb").is_file() else project_root() / "labs" / given
+    folder = given if (given / "lab.ipynb").is_file() else _home() / given
     if not (folder / "lab.ipynb").is_file():
         raise ParameterError(
             f"there is no lab {str(name)!r}; labs: {', '.join(names()) or 'none'}; a folder with a lab.ipynb is "
@@ -88,6 +88,12 @@ def load(name: str | Path) -> Lab:
             f"difficulty (of each question one of {', '.join(DIFFICULTIES)})"
         )
     return Lab(about["lab"], folder.resolve(), document.title, about["minutes"], about["difficulty"])
+
+
+def _home() -> Path:
+    """Return the folder of the project's labs, also for who works elsewhere."""
+    here = project_root() / "labs"
+    return here if here.is_dir() else Path(__file__).parents[2] / "labs"
 
 
 def marked(document: Document, role: str) -> dict[int, dict[str, Any]]:
