@@ -109,7 +109,7 @@ def _interruptions(drills: int, seed: int) -> Iterator[Figure]:
     names = scenario.names()
     with TemporaryDirectory() as scratch:
 
-        def some(share: int) -> list[tuple[int, int]]:  # in a workspace of its own
+        def some(share: int) -> list[tuple[bool, int, int]]:  # in a workspace of its own
             return [
                 _interrupt(Path(scratch) / str(share), number, random.Random(f"{seed} {number}"), names)
                 for number in range(share, drills, AT_ONCE)
@@ -121,15 +121,17 @@ def _interruptions(drills: int, seed: int) -> Iterator[Figure]:
         order = [sys.executable, "-m", "mlops_helpers.cli", "drill", "run", "filter-stopped"]
         after = subprocess.run(order, env=environment, capture_output=True, text=True, timeout=120, check=False).stdout
     said = f"{drills} drills interrupted by SIGINT or SIGKILL of the runner after 0.5 to {_LATEST:g} s"
-    yield Figure("processes that an interrupted drill leaves", sum(p for p, _ in found), "count", "<= 0", said)
+    late = sum(late for late, _, _ in found)
+    yield Figure("interrupted drills that have not ended a minute later", late, "count", "<= 0", said)
+    yield Figure("processes that an interrupted drill leaves", sum(p for _, p, _ in found), "count", "<= 0", said)
     yield Figure(
-        "folders of platforms that an interrupted drill leaves", sum(f for _, f in found), "count", "<= 0", said
+        "folders of platforms that an interrupted drill leaves", sum(f for _, _, f in found), "count", "<= 0", said
     )
     yield Figure("a drill after these, in the same workspace, passes", "passed" in after, "count", ">= 1", "")
 
 
-def _interrupt(place: Path, number: int, rng: random.Random, names: list[str]) -> tuple[int, int]:
-    """Interrupt a drill; return how many processes and how many folders it leaves."""
+def _interrupt(place: Path, number: int, rng: random.Random, names: list[str]) -> tuple[bool, int, int]:
+    """Interrupt a drill; return whether it goes on, and how many processes and how many folders it leaves."""
     import psutil
 
     environment = {**os.environ, "OPSLAB_WORKSPACE": str(place / "workspace")}
@@ -141,15 +143,20 @@ def _interrupt(place: Path, number: int, rng: random.Random, names: list[str]) -
         with contextlib.suppress(psutil.NoSuchProcess):
             children |= set(psutil.Process(maker.pid).children(recursive=True))
         time.sleep(0.05)
-    maker.send_signal(rng.choice([signal.SIGINT, signal.SIGKILL]))
-    maker.wait(60)
+    sent = rng.choice([signal.SIGINT, signal.SIGKILL])
+    maker.send_signal(sent)
+    try:
+        maker.wait(60)
+    except subprocess.TimeoutExpired:
+        maker.kill()
+    late = maker.wait() == -signal.SIGKILL and sent is signal.SIGINT
     alive = psutil.wait_procs(children, timeout=30)[1]
     for one in alive:
         one.kill()
     deadline = time.monotonic() + 30
     while (kept := list((place / "workspace" / "platforms").glob("*"))) and time.monotonic() < deadline:
         time.sleep(0.1)
-    return len(alive), len(kept)
+    return late, len(alive), len(kept)
 
 
 def _refusals() -> Figure:

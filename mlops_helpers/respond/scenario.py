@@ -98,7 +98,12 @@ def load(which: str | Path) -> Scenario:
             raise DrillError(f"{path} cannot be read: {error}. Next: opslab drill list") from error
     if str(which) not in names():
         raise DrillError(f"there is no scenario {which!s}; accepted: a file.yaml, or {', '.join(names())}")
-    return parse(files(_FOLDER).joinpath(f"scenarios/{which}.yaml").read_text("utf-8"), f"{which}.yaml")
+    return _of_catalogue(str(which))
+
+
+@cache
+def _of_catalogue(name: str) -> Scenario:
+    return parse(files(_FOLDER).joinpath(f"scenarios/{name}.yaml").read_text("utf-8"), f"{name}.yaml")
 
 
 def choose(seed: int, *, area: str = "", difficulty: int = 0) -> Scenario:
