@@ -77,9 +77,9 @@ def _verdicts(one: Ran, events: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
     for name, at in paged:
         times, good = events[name]
         yield "page", bool(np.sum(~good & (times <= at + EVERY_SECONDS) & (times >= injected - STEP)) > 0)
-    pages = [at for _, at in paged]
+    known = [at for _, at in paged] + list(breached.values())  # without telemetry, readers report it and no page comes
     for at in one.times("acknowledged"):
-        yield "acknowledgement", not pages or at >= min(pages) - EVERY_SECONDS
+        yield "acknowledgement", not known or at >= min(known) - EVERY_SECONDS
     for at in one.times("mitigated"):
         last = max(
             (float(below[-1]) for name, least in one.tolerances.items() if name in events
