@@ -35,6 +35,9 @@ def main() -> int:
     (site / "project.pth").write_text(
         f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n", encoding="utf-8"
     )
+    alembic = FOLDER / "bin" / "alembic"  # nbgrader calls it as a command; the project's own does not know nbgrader
+    alembic.write_text(f"#!{python}\nfrom alembic.config import main\n\nmain()\n", encoding="utf-8")
+    alembic.chmod(0o755)
     ready.touch()
     return 0
 

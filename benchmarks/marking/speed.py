@@ -53,7 +53,11 @@ class _Course:
 
     def __init__(self, folder: Path, lab: Lab) -> None:
         self._folder, self._lab = folder, lab
-        self._env = os.environ | {"JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")}
+        first = Path(_nbgrader()[0]).parent  # nbgrader calls commands that are beside it
+        self._env = os.environ | {
+            "JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter"),
+            "PATH": f"{first}{os.pathsep}{os.environ['PATH']}",
+        }
         (folder / "nbgrader_config.py").write_text('c = get_config()\nc.CourseDirectory.course_id = "class"\n')
         source = folder / "source" / lab.name / f"{lab.name}.ipynb"
         source.parent.mkdir(parents=True)
