@@ -63,9 +63,7 @@ class LabelPoisoning:
 
     def begin(self, stage: Stage, undoing: Undoing) -> None:
         """Let moderators come who look after a part of the comments, and decide wrongly."""
-        moderators = Moderators(every=0.5, delay=0.1, error_rate=self.share)
-        written = comments(stage.seed + 1)
-        undoing.call(stage.come(written, rate=self.per_second, reads=0.0, moderators=moderators).stop)
+        _moderated(stage, undoing, self.per_second, Moderators(every=0.5, delay=0.1, error_rate=self.share))
 
 
 @register
@@ -78,9 +76,7 @@ class LabelDelay:
 
     def begin(self, stage: Stage, undoing: Undoing) -> None:
         """Let moderators come who take their time."""
-        moderators = Moderators(every=0.5, delay=self.seconds, error_rate=0.0)
-        written = comments(stage.seed + 1)
-        undoing.call(stage.come(written, rate=self.per_second, reads=0.0, moderators=moderators).stop)
+        _moderated(stage, undoing, self.per_second, Moderators(every=0.5, delay=self.seconds, error_rate=0.0))
 
 
 @register
@@ -100,3 +96,9 @@ class SlowClient:
             undoing.call(one.close)
             with suppress(OSError):
                 one.sendall(b"POST /posts/1/comments HTTP/1.1\r\nhost: blog\r\ncontent-le")
+
+
+def _moderated(stage: Stage, undoing: Undoing, per_second: float, moderators: Moderators) -> None:
+    """Let more comments come, and moderators who look after these."""
+    crowd = stage.come(comments(stage.seed + 1), rate=per_second, reads=0.0, moderators=moderators)
+    undoing.call(crowd.stop)

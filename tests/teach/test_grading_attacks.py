@@ -341,10 +341,11 @@ for name in names[:3]:
     except OSError: pass
 found = [name for name in names if os.path.exists(name)]
 for number, name in enumerate(names):
-    os.symlink(name, f"/tmp/work/{{number}}")
-    ways = f"/tmp/work/{{number}}", f"/proc/1/root{{name}}", f"/proc/1/cwd/../..{{name}}"
+    link = os.path.join(os.getcwd(), str(number))
+    os.symlink(name, link)
+    ways = link, f"/proc/1/root{{name}}", f"/proc/1/cwd/../..{{name}}"
     found += [way for way in ways if os.path.exists(way)]
-for top in ("/", "/tmp", "/work", os.path.expanduser("~"), "/proc/1/root"):
+for top in ("/", "/tmp", os.path.expanduser("~"), "/proc/1/root"):
     for folder, folders, files in os.walk(top):
         folders[:] = [f for f in folders if f not in ("usr", "proc", "lib", "site-packages", "dev")]
         found += [folder + "/" + f for f in files if f in ("checks.py", "lab.ipynb", "attack.ipynb")]
