@@ -7,22 +7,7 @@ from itertools import accumulate
 from typing import Any
 
 from mlops_helpers.teach.grading_checks import Student, StudentError, worth
-
-
-def close(got: object, wanted: float | None, within: float = 1e-6) -> bool:
-    """Say whether a result is the wanted number, or None where None is wanted."""
-    return got is None if wanted is None else type(got) in (int, float) and abs(got - wanted) <= within
-
-
-def a_dictionary(got: object, keys: set[str], what: str) -> dict[str, Any]:
-    """Return the result if it is a dictionary with these keys."""
-    assert isinstance(got, dict), (
-        f"{what} returned {type(got).__name__}; a dictionary was asked for (return it, do not print it)"
-    )
-    missing = sorted(keys - set(got))
-    assert not missing, f"the dictionary that {what} returned lacks {', '.join(missing)}"
-    return got
-
+from mlops_helpers.teach.grading_judging import a_dictionary, close
 
 ANSWERS = ((200, 50), (201, 30), (302, 4), (400, 4), (404, 6), (429, 5), (499, 2), (500, 4), (502, 3), (503, 3))
 

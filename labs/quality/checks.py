@@ -7,26 +7,7 @@ from typing import Any
 
 from mlops_helpers.deploy.noninferiority import lower_bound
 from mlops_helpers.teach.grading_checks import Student, worth
-
-
-def is_number(got: object) -> bool:
-    """Say whether a result is a number: neither True nor a text that looks like one."""
-    return type(got) in (int, float)
-
-
-def close(got: object, wanted: float | None, within: float = 1e-6) -> bool:
-    """Say whether a result is the wanted number, or None where None is wanted."""
-    return got is None if wanted is None else is_number(got) and abs(got - wanted) <= within
-
-
-def a_dictionary(got: object, keys: set[str], what: str) -> dict[str, Any]:
-    """Return the result if it is a dictionary with these keys."""
-    assert isinstance(got, dict), (
-        f"{what} returned {type(got).__name__}; a dictionary was asked for (return it, do not print it)"
-    )
-    missing = sorted(keys - set(got))
-    assert not missing, f"the dictionary that {what} returned lacks {', '.join(missing)}"
-    return got
+from mlops_helpers.teach.grading_judging import a_dictionary, close, is_number
 
 
 def verdicts_of(rng: random.Random, n: int, spam: float, caught: float, blocked: float) -> tuple[list[int], list[int]]:

@@ -9,21 +9,12 @@ from typing import Any
 
 from mlops_helpers.deploy import problems
 from mlops_helpers.teach.grading_checks import Student, worth
+from mlops_helpers.teach.grading_judging import a_dictionary
 
 
 def word(rng: random.Random, length: int = 7) -> str:
     """Draw a name that nobody knows."""
     return "".join(rng.choice("bcdfghjklmnpqrstvwz") + rng.choice("aeiou") for _ in range(length))[:length]
-
-
-def a_dictionary(got: object, keys: set[str], what: str) -> dict[str, Any]:
-    """Return the result if it is a dictionary with these keys."""
-    assert isinstance(got, dict), (
-        f"{what} returned {type(got).__name__}; a dictionary was asked for (return it, do not print it)"
-    )
-    missing = sorted(keys - set(got))
-    assert not missing, f"the dictionary that {what} returned lacks {', '.join(missing)}"
-    return got
 
 
 def evidence(rng: random.Random, gate: str | None) -> dict[str, Any]:
