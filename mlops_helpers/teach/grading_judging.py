@@ -15,11 +15,9 @@ def is_number(got: object) -> bool:
 
 def close(got: object, wanted: float | None, within: float = 1e-6) -> bool:
     """Say whether a result is the wanted number, or None where None is wanted."""
-    return (
-        got is None
-        if wanted is None
-        else isinstance(got, int | float) and is_number(got) and abs(got - wanted) <= within
-    )
+    if wanted is None or not isinstance(got, int | float):
+        return got is wanted
+    return is_number(got) and abs(got - wanted) <= within
 
 
 def a_dictionary(got: object, keys: set[str], what: str) -> dict[str, Any]:

@@ -5,8 +5,8 @@ import multiprocessing
 import os
 import signal
 
-import psutil
 import pytest
+from holding import held
 
 from mlops_helpers.deploy import bundle, pipeline_commands, release_source, stages
 from mlops_helpers.deploy.calls import call
@@ -181,11 +181,11 @@ def test_killed_while_it_deploys_it_goes_on_and_nothing_is_left_running(world, u
 def test_production_goes_on_with_what_it_served(world):
     serving = world.production.serving()
     world.production.close()
+    before = held()
     with PlatformProduction(world.production.folder) as reopened:
         assert reopened.platform.weights() == {serving.version: 1.0}
-        children = psutil.Process().children(recursive=True)
-        assert children
-    assert not any(one.is_running() for one in children)
+        assert held().children > before.children
+    assert held().children == before.children
 
 
 def test_the_commands_show_the_record(world, capsys, tmp_path):
@@ -225,4 +225,4 @@ def test_the_command_takes_a_source_to_an_end_and_ends_what_it_started(world, ca
     assert (code, "waits: feature" in said, "Next: --budget SHARE" in said) == (1, True, True)
     code, said = opslab("--end=deployment", f"--pipeline={tmp_path / 'quick.yaml'}", "--budget=0.2", "--leave")
     assert (code, "deployed" in said) == (0, True)
-    assert not [one for one in psutil.Process().children(recursive=True) if "serve" in one.cmdline()]
+    assert not [one for one in held().children if "serve" in one.cmdline()]

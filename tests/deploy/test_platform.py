@@ -10,13 +10,13 @@ import stat
 import subprocess
 import sys
 import textwrap
-import threading
 import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 from arriving import comments_arrive
+from holding import held
 
 from mlops_helpers import cli
 from mlops_helpers.deploy import commands, occupancy
@@ -175,10 +175,6 @@ def test_a_folder_has_one_platform(platform, artifact):
         platform.up()
     assert cli.main(["platform", "down", "--folder", str(platform.folder)]) == 1  # it is not the command's
     assert call("GET", platform.gateway, "/readyz")["status"] == "ready"
-
-
-def held():
-    return sorted(Path("/proc/self/fd").iterdir()), threading.active_count(), psutil.Process().children()
 
 
 def test_a_failed_start_ends_what_was_started_and_says_what_failed(artifact, tmp_path):

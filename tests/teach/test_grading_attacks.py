@@ -409,8 +409,9 @@ def test_copied_and_deleted_cells_are_reported(room, graded) -> None:
 
 def test_a_secret_cannot_be_learned_from_one_grading_for_the_next(room, graded) -> None:
     """What a submission writes is gone when the next one comes."""
-    keep = "import os\nfound = [n for f in ('/tmp', '/dev/shm', '/tmp/submission') for n in os.listdir(f) if n == 'kept']\n"
-    keep += "for f in ('/tmp', '/dev/shm', '/tmp/submission'): open(f + '/kept', 'w').write('1')\n"
+    keep = "import os\nplaces = ('/tmp', '/dev/shm', os.getcwd())\n"
+    keep += "found = [n for f in places for n in os.listdir(f) if n == 'kept']\n"
+    keep += "for f in places: open(f + '/kept', 'w').write('1')\n"
     keep += "raise RuntimeError(f'{len(found)} kept')"
     for _ in range(2):
         assert "0 kept" in words(graded(room[1].copy().answer(share=keep)))
