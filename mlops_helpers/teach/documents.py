@@ -139,9 +139,18 @@ def read(path: Path) -> Document:
     Raises ``NotebookError`` when the file cannot be read or is not a notebook in nbformat 4.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return parse(path, path.read_bytes())
     except OSError as error:
         raise NotebookError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def parse(path: Path, text: bytes) -> Document:
+    """Return the notebook that stood in a file as ``text`` (UTF-8).
+
+    Raises ``NotebookError`` when it is not a notebook in nbformat 4.
+    """
+    try:
+        content = json.loads(text.decode("utf-8"))
     except ValueError as error:  # broken JSON and broken UTF-8 alike
         raise NotebookError(
             f"{path}: is not a notebook: not valid JSON ({error}). "

@@ -20,8 +20,9 @@ from typing import Self
 from mlops_helpers.errors import ParameterError, RuntimeUnavailable
 from mlops_helpers.teach import labs
 from mlops_helpers.teach.documents import Document, read
-from mlops_helpers.teach.grading_cells import Refused, Submission, open_submission
+from mlops_helpers.teach.grading_cells import Submission, open_submission
 from mlops_helpers.teach.grading_checks import Student
+from mlops_helpers.teach.grading_handed import Refused
 from mlops_helpers.teach.grading_pytest import Checks
 from mlops_helpers.teach.grading_results import CheckResult, Finding, State, SubmissionResult
 from mlops_helpers.teach.grading_sandbox import Limits, Sandbox, SandboxLost

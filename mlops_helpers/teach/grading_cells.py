@@ -6,9 +6,6 @@ the student's own are executed where they stand; of a question's cell that is th
 one counts, as in Jupyter.
 """
 
-import hashlib
-import os
-import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,18 +14,14 @@ from typing import Any
 
 from mlops_helpers.errors import NotebookError
 from mlops_helpers.teach import labs_regions
-from mlops_helpers.teach.documents import Document, read
+from mlops_helpers.teach.documents import Document, parse
+from mlops_helpers.teach.grading_handed import Refused, read
 from mlops_helpers.teach.grading_results import Finding
 
-__all__ = ["MOST_BYTES", "Refused", "Runnable", "Submission", "open_submission"]
+__all__ = ["Runnable", "Submission", "open_submission"]
 
-MOST_BYTES = 20_000_000
 _MOST_CELLS = 2_000
 _KERNEL = "python3"
-
-
-class Refused(NotebookError):
-    """A submission that cannot be graded; the message is the reason, for the student."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +48,9 @@ def open_submission(path: Path, lab: str, original: Document, replaced: Mapping[
 
     Raises :class:`Refused` when it is no notebook of this lab.
     """
-    sha256 = _hash_of_file(path)
+    handed = read(path)
     try:
-        document = read(path)
+        document = parse(path, handed.content)
     except NotebookError as error:
         if isinstance(error.__cause__, ValueError):
             raise Refused(f"is not a notebook: not valid JSON ({error.__cause__})"[:300]) from error
@@ -88,31 +81,7 @@ def open_submission(path: Path, lab: str, original: Document, replaced: Mapping[
             text = labs_regions.replace(text, replaced[name])
         runnable.append(Runnable(name if about else f"cell {cell.index + 1}", text))
     findings = (*_differences(document, names, known), *_kernel(kernel))
-    return Submission(tuple(runnable), findings, sha256)
-
-
-def _hash_of_file(path: Path) -> str:
-    try:
-        # Neither a link to somewhere else nor a pipe that never ends, also when it is put there after a look.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        what = "is a link, not a file" if path.is_symlink() else f"cannot be read: {error.strerror}"
-        raise Refused(f"{what}. Next: hand in the notebook itself") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise Refused("is not a file. Next: hand in the notebook itself")
-        if status.st_size > MOST_BYTES:
-            raise Refused(
-                f"has {status.st_size / 1e6:.0f} MB; accepted: at most {MOST_BYTES / 1e6:.0f} MB. "
-                "Next: clear the outputs, save, and hand it in again"
-            )
-        if status.st_size == 0:
-            raise Refused("is empty. Next: save the notebook, and hand it in again")
-        with open(descriptor, "rb", closefd=False) as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    finally:
-        os.close(descriptor)
+    return Submission(tuple(runnable), findings, handed.sha256)
 
 
 def _grade_id(raw: dict[str, Any]) -> str:

@@ -16,11 +16,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Protocol, Self
 
-from mlops_helpers.errors import NotebookError, ParameterError
+from mlops_helpers.errors import ParameterError
+from mlops_helpers.teach.grading_handed import Refused, read
 from mlops_helpers.teach.grading_late import LatePolicy, seconds_late
 from mlops_helpers.teach.grading_results import SubmissionResult
 from mlops_helpers.teach.grading_store import Job, Store, folder_in
-from mlops_helpers.teach.grading_submissions import Submission, find, read, read_roster
+from mlops_helpers.teach.grading_submissions import Submission, find, read_roster
 from mlops_helpers.teach.grading_worker import GraderProcess, Recipe, not_graded
 from mlops_helpers.teach.labs import Lab
 
@@ -202,7 +203,7 @@ def _taken(submission: Submission, lab: Lab, copy: Path) -> Job | SubmissionResu
         return dataclasses.replace(not_graded(student, lab.name, nothing, "refused"), state="missing", findings=())
     try:
         handed = read(submission.path)
-    except NotebookError as error:
+    except Refused as error:
         return not_graded(student, lab.name, str(error), "refused")
     copy.write_bytes(handed.content)
     return Job(student, copy, handed.submitted_at, handed.sha256)

@@ -1,24 +1,20 @@
-"""Finding what a class handed in, reading each file once, and the names that students get in file names.
+"""Finding what a class handed in, and the names that students get in file names.
 
-Nothing here trusts a name or a file: names may be any bytes, files may be links, pipes, or change while they are read.
+Nothing here trusts a name: names may be any bytes, and what they name may be a link to anywhere.
 """
 
 import csv
 import hashlib
 import os
 import re
-import stat
 import unicodedata
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
-from mlops_helpers.errors import NotebookError, ParameterError
-from mlops_helpers.teach.grading_cells import MOST_BYTES
+from mlops_helpers.errors import ParameterError
 
-__all__ = ["Handed", "Submission", "file_name", "find", "read", "read_roster"]
+__all__ = ["Submission", "file_name", "find", "read_roster"]
 
-_ATTEMPTS = 3  # to read a file that changes meanwhile
 _LAYOUTS = "STUDENT.ipynb, STUDENT/{lab}.ipynb, STUDENT/lab.ipynb or STUDENT/{lab}/{lab}.ipynb"
 
 
@@ -32,19 +28,6 @@ class Submission:
     student: str
     path: Path | None
     problem: str = ""
-
-
-@dataclass(frozen=True)
-class Handed:
-    """A notebook as it was read: its bytes, and when it was last changed (ISO 8601, UTC)."""
-
-    content: bytes
-    submitted_at: str
-
-    @property
-    def sha256(self) -> str:
-        """The hash of the bytes."""
-        return hashlib.sha256(self.content).hexdigest()
 
 
 def find(place: Path, lab: str) -> tuple[list[Submission], list[str]]:
@@ -111,36 +94,6 @@ def _student(name: str) -> str:
     """Return a name that can be shown: what is not UTF-8 and what cannot be printed stands there as an escape."""
     text = unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text).strip()
-
-
-def read(path: Path) -> Handed:
-    """Read a notebook once, so that what is hashed is what is graded.
-
-    Raises ``NotebookError``, the rest of a sentence for the student, when it is no regular file, is too large, cannot
-    be read, or does not stay the same while it is read.
-    """
-    try:
-        for _ in range(_ATTEMPTS):
-            # a pipe must not block, a link must not be followed
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
-            with os.fdopen(descriptor, "rb") as file:
-                before = os.fstat(descriptor)
-                if not stat.S_ISREG(before.st_mode):
-                    raise NotebookError("is not a file. Next: hand in the notebook itself")
-                if before.st_size > MOST_BYTES:
-                    raise NotebookError(
-                        f"has {before.st_size / 1e6:.0f} MB; accepted: at most {MOST_BYTES / 1e6:.0f} MB. "
-                        "Next: clear the outputs, save, and hand it in again"
-                    )
-                content = file.read(MOST_BYTES + 1)
-                after = os.fstat(descriptor)
-            same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
-            if same and len(content) == after.st_size:
-                moment = datetime.fromtimestamp(after.st_mtime, UTC)
-                return Handed(content, moment.isoformat(timespec="seconds"))
-    except OSError as error:
-        raise NotebookError(f"cannot be read: {error.strerror or error}") from error
-    raise NotebookError("changes while it is read. Next: grade again when nothing writes to it any more")
 
 
 def read_roster(path: Path) -> list[str]:
