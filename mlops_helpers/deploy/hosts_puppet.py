@@ -75,7 +75,9 @@ def _write_data(hosts: Hosts, name: str, scratch: Path) -> None:
     defaults = yaml.safe_load((CONTENT / "roles" / "filter" / "defaults" / "main.yml").read_text("utf-8"))
     given = defaults | hosts[name].variables() | written
     with tarfile.open(given["filter_archive"]) as tar:
-        tar.extractall(scratch, filter="data")
+        # the parameter ``filter`` came with 3.11.4, and distributions still have 3.11.2
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
+        tar.extractall(scratch)  # noqa: S202
     values = {f"filter::{key.removeprefix('filter_')}": value for key, value in given.items()}
     values |= {
         "filter::artifact": str(scratch / given["filter_release"]),

@@ -1,5 +1,6 @@
 """Faults are put back: at the end, by an exception, by Ctrl-C, and when who made them is killed."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -69,17 +70,13 @@ def test_the_watchdog_undoes_what_a_maker_left(number, sleeper, frozen, until, t
 
 @pytest.mark.parametrize("error", [None, RuntimeError, KeyboardInterrupt])
 def test_a_fault_ends_with_its_block(error, stage, sleeper, frozen, until):
-    def block():
-        with faults.injected(stage, faults.fault("process_frozen", name="any")):
-            until(lambda: frozen(sleeper.pid))
-            if error:
-                raise error
-
-    if error:
-        with pytest.raises(error):
-            block()
-    else:
-        block()
+    with (
+        pytest.raises(error) if error else contextlib.nullcontext(),
+        faults.injected(stage, faults.fault("process_frozen", name="any")),
+    ):
+        until(lambda: frozen(sleeper.pid))
+        if error:
+            raise error
     until(lambda: not frozen(sleeper.pid))
     assert not stage.watchdog.open
 

@@ -1,5 +1,6 @@
 """A fix is proved by a replay with the same fault, or refuted: its guards are real, end, and know nothing of faults."""
 
+import contextlib
 import dataclasses
 import resource
 import threading
@@ -121,18 +122,11 @@ def test_the_gate_refuses_each_bad_model_and_says_what_it_measured(model, plain,
 
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt])
 def test_a_gate_ends_with_its_block(error, plain, note, noted):
-    def block():
-        with on(plain, note, "gate_on_hash"):
-            with pytest.raises(GateRefused, match="registered"):
-                plain.swap("blog", world().model("strict"))
-            if error:
-                raise error
-
-    if error:
-        with pytest.raises(error):
-            block()
-    else:
-        block()
+    with pytest.raises(error) if error else contextlib.nullcontext(), on(plain, note, "gate_on_hash"):
+        with pytest.raises(GateRefused, match="registered"):
+            plain.swap("blog", world().model("strict"))
+        if error:
+            raise error
     with pytest.raises(ServiceError):  # it gets as far as the filter, where nobody is
         plain.swap("blog", world().model("strict"))
     assert len(noted) == 1
