@@ -40,9 +40,10 @@ CLAIMS = [
     ),
 ]
 _MAKER = """
-import sys
+import faulthandler, signal, sys
 from pathlib import Path
 from mlops_helpers.respond import drill, scenario
+faulthandler.register(signal.SIGUSR1)
 drill.run(scenario.load(sys.argv[1]), folder=Path(sys.argv[2]))
 """
 
@@ -136,7 +137,10 @@ def _interrupt(place: Path, number: int, rng: random.Random, names: list[str]) -
 
     environment = {**os.environ, "OPSLAB_WORKSPACE": str(place / "workspace")}
     order = [sys.executable, "-c", _MAKER, rng.choice(names), str(place / str(number))]
-    maker = subprocess.Popen(order, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    place.mkdir(exist_ok=True)
+    said = place / f"{number}.stderr"
+    with said.open("wb") as errors:
+        maker = subprocess.Popen(order, env=environment, stdout=subprocess.DEVNULL, stderr=errors)
     children: set[psutil.Process] = set()
     limit = time.monotonic() + rng.uniform(0.5, _LATEST)
     while time.monotonic() < limit and maker.poll() is None:
@@ -148,7 +152,10 @@ def _interrupt(place: Path, number: int, rng: random.Random, names: list[str]) -
     try:
         maker.wait(60)
     except subprocess.TimeoutExpired:
+        maker.send_signal(signal.SIGUSR1)  # where does it wait?
+        time.sleep(1)
         maker.kill()
+        print(f"{order[-2]}:\n{said.read_text('utf-8', 'replace')}", file=sys.stderr, flush=True)
     late = maker.wait() == -signal.SIGKILL and sent is signal.SIGINT
     alive = psutil.wait_procs(children, timeout=30)[1]
     for one in alive:
