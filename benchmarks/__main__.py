@@ -2,6 +2,7 @@
 
 import importlib
 import pkgutil
+import signal
 import sys
 
 import benchmarks
@@ -32,4 +33,6 @@ def main(names: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    # a script's background jobs ignore it, and so would all that is started here and interrupted
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main(sys.argv[1:]))

@@ -5,6 +5,7 @@ import functools
 import importlib.util
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -98,6 +99,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # a script's background jobs ignore it, and so would all that the tests start and interrupt
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "engine(name): needs an engine that a machine may lack")
     config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it")
     unknown = REQUIRED - set(ENGINES)
