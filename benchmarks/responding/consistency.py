@@ -67,8 +67,7 @@ def _verdicts(one: Ran, events: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
     for name, at in breached.items():
         begins = _below(events[name], one.tolerances[name], injected, ended)
         bad = events[name][0][~events[name][1]]
-        # the first bad visit of the first bad window: one of those that begin within a step of it
-        yield "breach", bool(begins.size and np.any(np.abs(bad - at) < 1e-3) and abs(at - _first(bad, begins)) <= STEP)
+        yield "breach", bool(np.any(np.abs(bad - at) < 1e-3) and _told_in_time(at, bad, begins))
     paged = [
         (record["objective"].replace("-", "_"), float(record["at"]))
         for record in one.journal
@@ -89,8 +88,13 @@ def _verdicts(one: Ran, events: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
         yield "mitigation", -STEP <= at - last <= 2 * STEP
 
 
-def _first(bad: np.ndarray, begins: np.ndarray) -> float:
-    return float(bad[bad >= begins[0]][0])
+def _told_in_time(at: float, bad: np.ndarray, begins: np.ndarray) -> bool:
+    """Whether a breach is the first bad visit of a bad window: of the first, or of a later one if no bad windows before
+    it followed each other for as long as a step. Where shares are close to the tolerance, some last for less."""
+    first = bad[np.searchsorted(bad, begins)]  # of each bad window
+    runs = np.split(np.arange(begins.size), np.flatnonzero(np.diff(begins) > 1.5 * _FINE) + 1)
+    lasting = [float(first[run[0]]) for run in runs if run.size and begins[run[-1]] - begins[run[0]] >= STEP]
+    return bool(np.any(np.abs(first - at) < 1e-3) and at <= min(lasting, default=np.inf) + STEP)
 
 
 def _below(events: tuple[np.ndarray, np.ndarray], least: float, start: float, end: float) -> np.ndarray:

@@ -21,7 +21,7 @@ from mlops_helpers.respond import faults, scenario, trials
 __all__ = ["CLAIMS", "drill_figures"]
 
 INTERRUPTED = 100
-AT_ONCE = 6  # they mostly wait
+AT_ONCE = 5  # they mostly wait
 _LATEST = 18.0  # seconds; most drills are longer
 CLAIMS = [
     Claim(

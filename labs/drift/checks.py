@@ -365,6 +365,13 @@ def test_crowds_are_judged(student, rng):
             compare_judge(student, reference, half, limits, "the crowd does not explain all of it")
             half = a_week(rng, crowd=share, broken="flat")
             compare_judge(student, reference, half, limits, "there is a crowd, and something else")
+        for share in (0.15, 0.3) * 3:  # few enough that all comments together say the opposite
+            for spam in (0, 1):
+                week = a_week(rng, crowd=share)
+                for row, ours in enumerate(week["crowd"]):
+                    if week["label"][row] is not None:
+                        week["label"][row] = spam if ours else 1 - spam
+                compare_judge(student, reference, week, limits, "whose labels say what the crowd is?")
 
     for _ in range(5):
         reference, limits = a_week(rng, N_REFERENCE, crowd=0.09, crowd_links=0), a_reference(rng)[1]

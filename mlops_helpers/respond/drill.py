@@ -33,7 +33,7 @@ __all__ = ["ROLES", "TIME_LAPSE", "Drill", "Result", "run"]
 
 TIME_LAPSE = 360.0  # an hour in ten seconds
 ROLES = {"commander": "commander", "operations": "operations", "communications": "communications"}
-SUSTAINED_SECONDS, STALLED_SECONDS, LOAD = 3.0, 1.5, 3.0
+SUSTAINED_SECONDS, STALLED_SECONDS, LOAD = 3.0, 1.5, 2.0
 _VISIBLE_SECONDS, _CALM_SECONDS = 12.0, 6.0
 SHOWS_SECONDS = 4.0  # after an action, until readers notice it
 

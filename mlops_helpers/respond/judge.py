@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["STEP", "bad_between", "breaches", "holds", "mitigated_at", "shares"]
 
 STEP = 0.5
-"""Seconds between two moments at which the record is judged; what is told of it is right to within one."""
+"""Seconds between two moments at which the record is judged; what lasts as long is told, and right to within one."""
 WINDOW = 2.0
 _FEWEST = 5  # with fewer events than this in a window nothing is said
 

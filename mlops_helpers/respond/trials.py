@@ -8,7 +8,7 @@ import random
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,8 +21,8 @@ from mlops_helpers.respond.side_process import SideProcess
 
 __all__ = ["TRIES", "Job", "Trial", "few", "jobs", "some", "trials"]
 
-TRIES = 3  # of a drill that was void: the machine was too busy for a steady state
-_END_SECONDS = 60.0
+TRIES = 3  # of a drill that was void: the machine was too busy
+_END_SECONDS, _HURRY_SECONDS = 60.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -96,40 +96,65 @@ def trials(
 ) -> list[Trial]:
     """Run drills, ``at_once`` at a time, with their records below ``folder``; ``each`` is told of what has ended.
 
+    What is void is tried again when all others have ended, half as many at once each time, as the machine was too busy.
+
     Raises ``ServiceError`` when a process of them dies, which none should.
     """
-    left, taking = list(enumerate(wanted)), threading.Lock()
     done: dict[int, Trial] = {}
+    left = list(enumerate(wanted))
 
-    def work() -> None:
-        process = SideProcess("mlops_helpers.respond.trials", "the process of the drills")
-        with ExitStack() as ending:
-            ending.callback(process.close, _END_SECONDS)
-            while True:
-                with taking:
-                    if not left:
-                        return
-                    number, job = left.pop(0)
-                trial = _tried(process, job, folder / str(number))
-                with taking:
-                    done[number] = trial
-                    each(trial)
+    def ended(number: int, trial: Trial) -> None:
+        if trial.outcome == "void" and trial.tries < TRIES:
+            left.append((number, trial.job))
+        else:
+            done[number] = trial
+            each(trial)
 
-    with ThreadPoolExecutor(at_once) as pool:
-        for ended in [pool.submit(work) for _ in range(at_once)]:
-            ended.result()
+    for tries in range(1, TRIES + 1):
+        now = sorted(left, key=lambda one: one[0])
+        left.clear()
+        _round(now, folder, tries, at_once, ended)
+        at_once = max(1, at_once // 2)
     return [done[number] for number in sorted(done)]
 
 
-def _tried(process: SideProcess, job: Job, folder: Path) -> Trial:
-    for tries in range(1, TRIES + 1):
-        place = folder / str(tries)
-        found = process.ask({**asdict(job), "folder": str(place)})
-        if "error" in found:
-            raise ServiceError(f"{job}: {found['error']}")
-        if found["outcome"] != "void":
-            break
-    return Trial(job, tries=tries, folder=place, **{**found, "journal": tuple(found["journal"])})
+def _round(
+    jobs: Sequence[tuple[int, Job]], folder: Path, tries: int, at_once: int, ended: Callable[[int, Trial], None]
+) -> None:
+    """Run each drill once. Whoever interrupts it, or one that cannot be run, ends the others too."""
+    left, taking = list(jobs), threading.Lock()
+
+    def work(process: SideProcess) -> None:
+        while True:
+            with taking:
+                if not left:
+                    return
+                number, job = left.pop(0)
+            trial = _tried(process, job, folder / str(number) / str(tries), tries)
+            with taking:
+                ended(number, trial)
+
+    with ExitStack() as ending:
+        processes = []
+        for _ in range(min(at_once, len(left))):
+            processes.append(SideProcess("mlops_helpers.respond.trials", "the process of the drills"))
+            ending.callback(processes[-1].close, _END_SECONDS)
+        pool = ending.enter_context(ThreadPoolExecutor(at_once))
+        try:
+            for working in as_completed([pool.submit(work, process) for process in processes]):
+                working.result()
+        except BaseException:
+            left.clear()
+            for process in processes:
+                process.close(_HURRY_SECONDS)
+            raise
+
+
+def _tried(process: SideProcess, job: Job, folder: Path, tries: int) -> Trial:
+    found = process.ask({**asdict(job), "folder": str(folder)})
+    if "error" in found:
+        raise ServiceError(f"{job}: {found['error']}")
+    return Trial(job, tries=tries, folder=folder, **{**found, "journal": tuple(found["journal"])})
 
 
 def _serve() -> None:

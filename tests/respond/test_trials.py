@@ -52,9 +52,10 @@ def test_a_share_has_all_areas_and_another_seed_has_others(share, seed):
     assert share == 1 or trials.some(share, seed + 1) != chosen
 
 
-def test_a_void_drill_is_tried_again_and_results_keep_their_order(answers, tmp_path):
+def test_void_drills_are_tried_again_after_the_others_and_results_keep_their_order(answers, tmp_path):
     given, asked = answers
-    given += [ANSWER | {"outcome": "void"}, ANSWER | {"outcome": "failed"}, *[ANSWER | {"outcome": "void"}] * 3, ANSWER]
+    void = ANSWER | {"outcome": "void"}
+    given += [void, void, ANSWER, ANSWER | {"outcome": "failed"}, void, void]
     wanted = [Job("filter-stopped", name, "failed") for name in ("a", "b", "c")]
     told = []
     found = trials.trials(wanted, tmp_path, at_once=1, each=told.append)
@@ -64,9 +65,32 @@ def test_a_void_drill_is_tried_again_and_results_keep_their_order(answers, tmp_p
         ("void", trials.TRIES, False),
         ("passed", 1, False),
     ]
-    assert told == found
+    assert told == [found[2], found[0], found[1]]
+    assert [line["responder"] for line in asked if line != "closed"] == ["a", "b", "c", "a", "b", "b"]
     assert len({line["folder"] for line in asked if line != "closed"}) == 6
     assert asked[-1] == "closed"
+
+
+def test_each_time_half_as_many_drills_run_at_once(answers, tmp_path):
+    given, asked = answers
+    given += [ANSWER | {"outcome": "void"}] * 12
+    trials.trials([Job("filter-stopped", name, "failed") for name in "abcd"], tmp_path, at_once=4)
+    closed = [sum(line == "closed" for line in asked[: 1 + at]) for at, line in enumerate(asked) if line != "closed"]
+    assert (closed.count(0), closed.count(4), closed.count(6), asked.count("closed")) == (4, 4, 4, 7)
+
+
+@pytest.mark.parametrize("error", [ServiceError, KeyboardInterrupt])
+def test_an_interrupt_ends_the_other_drills_and_starts_none(error, answers, tmp_path):
+    given, asked = answers
+    given += [ANSWER] * 9
+
+    def tell(one):
+        raise error("enough")
+
+    with pytest.raises(error, match="enough"):
+        trials.trials([Job("filter-stopped", name, "passed") for name in "abcdefgh"], tmp_path, at_once=2, each=tell)
+    assert sum(line != "closed" for line in asked) <= 2
+    assert asked.count("closed") == 4  # each twice: at once, and in the end
 
 
 def test_a_drill_that_cannot_be_run_is_an_error_and_the_processes_end(answers, tmp_path):
