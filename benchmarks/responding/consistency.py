@@ -15,7 +15,7 @@ from mlops_helpers.respond.watch import EVERY_SECONDS, verdicts
 
 __all__ = ["Ran", "consistency_figures"]
 
-_WINDOW, _FEWEST, _FINE = 2.0, 5, 0.02  # seconds, events, seconds: what DESIGN calls a window, looked at closely
+_WINDOW, _FEWEST, _FINE = 2.0, 5, 0.005  # seconds, events, seconds: what DESIGN calls a window, looked at closely
 
 
 @dataclass(frozen=True)
@@ -89,12 +89,14 @@ def _verdicts(one: Ran, events: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> 
 
 
 def _told_in_time(at: float, bad: np.ndarray, begins: np.ndarray) -> bool:
-    """Whether a breach is the first bad visit of a bad window: of the first, or of a later one if no bad windows before
-    it followed each other for as long as a step. Where shares are close to the tolerance, some last for less."""
+    """Whether a breach is the first bad visit of a bad window, and of which: one that begins at most a step after bad
+    windows first follow each other for a step. Where shares are close to a tolerance, some last for less.
+    """
     first = bad[np.searchsorted(bad, begins)]  # of each bad window
-    runs = np.split(np.arange(begins.size), np.flatnonzero(np.diff(begins) > 1.5 * _FINE) + 1)
-    lasting = [float(first[run[0]]) for run in runs if run.size and begins[run[-1]] - begins[run[0]] >= STEP]
-    return bool(np.any(np.abs(first - at) < 1e-3) and at <= min(lasting, default=np.inf) + STEP)
+    runs = np.split(begins, np.flatnonzero(np.diff(begins) > 1.5 * _FINE) + 1)
+    lasting = min((run[0] for run in runs if run.size and run[-1] - run[0] >= STEP), default=np.inf)
+    latest = bad[bad >= lasting + STEP]
+    return bool(np.any(np.abs(first - at) < 1e-3) and (not latest.size or at <= latest[0]))
 
 
 def _below(events: tuple[np.ndarray, np.ndarray], least: float, start: float, end: float) -> np.ndarray:
