@@ -95,8 +95,8 @@ class LocalGraders:
 
     def __exit__(self, *exception: object) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-        for one in self._all:  # on which the threads wait
-            one.close()
+        with ThreadPoolExecutor(len(self._all)) as closing:  # each needs a moment
+            list(closing.map(GraderProcess.close, self._all))  # on which the threads wait
         self._pool.shutdown(wait=True)
 
     def graded(self, jobs: Iterable[Job]) -> Iterator[tuple[Job, SubmissionResult]]:

@@ -228,8 +228,10 @@ def main() -> None:
         return
     if setup["confined"] and setup["root"]:
         grading_confine.drop_root(setup["user"])
+    gc.disable()  # nothing of what is loaded is garbage
     _preload(setup["imports"])
     shell = _made_shell()
+    gc.enable()
     gc.collect()
     gc.freeze()  # a collection in a submission would copy all these pages
     lines.write({"ready": True})
