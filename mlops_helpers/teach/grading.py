@@ -20,7 +20,7 @@ from typing import Self
 from mlops_helpers.errors import ParameterError, RuntimeUnavailable
 from mlops_helpers.teach import labs
 from mlops_helpers.teach.documents import Document, read
-from mlops_helpers.teach.grading_cells import Submission, open_submission
+from mlops_helpers.teach.grading_cells import Submission, open_submission, opening
 from mlops_helpers.teach.grading_checks import Student
 from mlops_helpers.teach.grading_handed import Refused
 from mlops_helpers.teach.grading_pytest import Checks
@@ -136,7 +136,7 @@ class Grader:
     def _made(self) -> Sandbox:
         imports = imports_of([read(self._lab.source)])
         try:
-            return Sandbox("bwrap", imports, self._limits, self._lab.folder)
+            return Sandbox("bwrap", imports, self._limits, self._lab.folder, opening(self._original))
         except RuntimeUnavailable:
             if not self._trust:
                 raise

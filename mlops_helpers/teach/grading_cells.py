@@ -18,7 +18,7 @@ from mlops_helpers.teach.documents import Document, parse
 from mlops_helpers.teach.grading_handed import Refused, read
 from mlops_helpers.teach.grading_results import Finding
 
-__all__ = ["Runnable", "Submission", "open_submission"]
+__all__ = ["Runnable", "Submission", "open_submission", "opening"]
 
 _MOST_CELLS = 2_000
 _KERNEL = "python3"
@@ -82,6 +82,18 @@ def open_submission(path: Path, lab: str, original: Document, replaced: Mapping[
         runnable.append(Runnable(name if about else f"cell {cell.index + 1}", text))
     findings = (*_differences(document, names, known), *_kernel(kernel))
     return Submission(tuple(runnable), findings, handed.sha256)
+
+
+def opening(original: Document) -> tuple[str, ...]:
+    """Return the sources of the lab's own cells before the student's first: every submission begins with them."""
+    sources = []
+    for cell, raw in zip(original.cells, original.content["cells"], strict=True):
+        if cell.is_code:
+            about = raw.get("metadata", {}).get("nbgrader", {})
+            if not about.get("locked") or about.get("grade"):
+                break
+            sources.append(cell.source)
+    return tuple(sources)
 
 
 def _grade_id(raw: dict[str, Any]) -> str:

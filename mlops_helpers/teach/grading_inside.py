@@ -1,11 +1,15 @@
 """Inside the grading sandbox: a server that loads the libraries once and forks a fresh process for each submission.
 
-It runs by itself (``python -m mlops_helpers.teach.grading_inside DESCRIPTOR``) and is told over a socket by
+It runs by itself (``python -m mlops_helpers.teach.grading_inside DESCRIPTOR DESCRIPTOR``) and is told over a socket by
 ``grading_sandbox``, one line of JSON at a time::
 
-    <- {"imports": [[module, name], ...], "confined": true, "root": true, "user": number or 0}     once
+    <- {"imports": [[module, name], ...], "opening": [source, ...], "seconds": number,
+        "confined": true, "root": true, "user": number or 0}                                       once
     -> {"ready": true}
     <- {"limits": {...}}  with two descriptors: the submission's channel, and where its output goes
+
+Over the second socket it is the same with a fork of the server that has executed the lab's opening cells; that one ends
+at once, without a word, where there are none or they leave more than memory behind (``grading_opening``).
 
 Each submission's processes are, in namespaces of their own, a process 1 that does nothing but wait, and below it the
 one that executes cells. Over its channel, with ``grading_session``::
@@ -30,13 +34,14 @@ import traceback
 from typing import Any
 
 from mlops_helpers.teach import grading_confine
+from mlops_helpers.teach.grading_opening import executed_alone
 from mlops_helpers.teach.grading_plain import NotPlain, plain
+from mlops_helpers.teach.grading_shell import made_shell, raised, run_cell
 from mlops_helpers.teach.leftovers import adopt_orphans, end_children
 
 __all__ = ["main"]
 
 _ALWAYS = ("IPython.core.interactiveshell", "IPython.display", "numpy", "pandas")
-_LONGEST_TEXT = 500
 _PR_SET_PDEATHSIG = 1
 
 
@@ -70,51 +75,6 @@ def _preload(imports: list[list[str]]) -> None:
             print(f"not loaded ahead: {module} {name}: {error!r}", file=sys.stderr)
 
 
-def _made_shell() -> Any:
-    from IPython.core.interactiveshell import InteractiveShell
-    from traitlets.config import Config
-
-    class Shell(InteractiveShell):
-        def showtraceback(self, *_: object, **__: object) -> None:
-            """Making one is dear, and nobody reads it."""
-
-        def _format_exception_for_storage(self, *_: object, **__: object) -> dict[str, Any]:
-            return {}  # as dear
-
-        def enable_gui(self, gui: object = None) -> None:
-            """There is no window to wait for; ``%matplotlib`` asks."""
-
-    config = Config()
-    config.HistoryManager.enabled = False  # it would start a thread, and forking wants none
-    config.InteractiveShell.colors = "nocolor"
-    shell = Shell.instance(config=config)
-    for source in ("1\n", "raise KeyError"):  # what a first cell would have to load
-        shell.run_cell(source, store_history=False)
-    shell.reset(new_session=True)
-    return shell
-
-
-def _run_cell(shell: Any, source: str) -> dict[str, Any]:
-    result = shell.run_cell(source, store_history=True)
-    error = result.error_before_exec or result.error_in_exec
-    return {"value": None} if error is None else _raised(error, result)
-
-
-def _raised(error: BaseException, result: Any = None) -> dict[str, Any]:
-    line, trace = 0, error.__traceback__
-    while trace is not None:
-        if "ipykernel" in trace.tb_frame.f_code.co_filename or "ipython-input" in trace.tb_frame.f_code.co_filename:
-            line = trace.tb_lineno
-        trace = trace.tb_next
-    if isinstance(error, SyntaxError):
-        line = error.lineno or 0
-    try:
-        text = str(error)[:_LONGEST_TEXT]
-    except Exception:  # noqa: BLE001 (an exception of the student's own)
-        text = ""
-    return {"raised": type(error).__name__, "text": text, "line": line}
-
-
 def _look_up(shell: Any, request: dict[str, Any]) -> dict[str, Any]:
     name = request.get("call") or request["value"]
     if name not in shell.user_ns:
@@ -129,11 +89,11 @@ def _look_up(shell: Any, request: dict[str, Any]) -> dict[str, Any]:
 
 def _answer(shell: Any, request: dict[str, Any]) -> dict[str, Any]:
     try:
-        return _run_cell(shell, request["cell"]) if "cell" in request else _look_up(shell, request)
+        return run_cell(shell, request["cell"]) if "cell" in request else _look_up(shell, request)
     except NotPlain as error:
         return {"unplain": str(error)}
     except BaseException as error:  # noqa: BLE001 (whatever the student's function raises)
-        return _raised(error)
+        return raised(error)
 
 
 def _execute(lines: _Lines, shell: Any, longest: int) -> None:
@@ -220,9 +180,30 @@ def _serve(lines: _Lines, confined: bool, shell: Any) -> None:
                 pass
 
 
+def _freeze() -> None:
+    gc.collect()
+    gc.freeze()  # a collection in a submission would copy all these pages
+
+
+def _serve_opened(lines: _Lines, setup: dict[str, Any], shell: Any) -> None:
+    """Serve submissions that begin with the opening cells, executed here."""
+    with open(os.devnull, "w") as nowhere:  # noqa: PTH123
+        os.dup2(nowhere.fileno(), 1)  # what it prints is no submission's
+
+    def run(source: str) -> dict[str, Any]:
+        answer = run_cell(shell, source)
+        sys.stdout.flush()
+        return answer
+
+    if executed_alone(run, setup["opening"], setup["seconds"]):
+        _freeze()
+        lines.write({"ready": True})
+        _serve(lines, setup["confined"], shell)
+
+
 def main() -> None:
-    """Serve the grader at the other end of the inherited socket whose descriptor is the only argument."""
-    lines = _Lines(socket.socket(fileno=int(sys.argv[1])))
+    """Serve the grader at the other ends of the inherited sockets whose descriptors are the arguments."""
+    lines, opened = (_Lines(socket.socket(fileno=int(argument))) for argument in sys.argv[1:])
     setup = lines.read()
     if setup is None:
         return
@@ -230,10 +211,16 @@ def main() -> None:
         grading_confine.drop_root(setup["user"])
     gc.disable()  # nothing of what is loaded is garbage
     _preload(setup["imports"])
-    shell = _made_shell()
+    shell = made_shell()
     gc.enable()
-    gc.collect()
-    gc.freeze()  # a collection in a submission would copy all these pages
+    _freeze()
+    if setup["opening"] and os.fork() == 0:
+        try:
+            lines.channel.close()
+            _serve_opened(opened, setup, shell)
+        finally:
+            os._exit(0)
+    opened.channel.close()
     lines.write({"ready": True})
     _serve(lines, setup["confined"], shell)
 

@@ -77,12 +77,17 @@ class Sandbox:
     """The running sandbox: ``fork()`` gives a fresh process for a submission.
 
     ``kind``: ``"bwrap"``, or ``"none"`` for trusted submissions. ``hidden`` is the folder that nobody in it may read.
+    ``opening``, cells of the lab's own, are executed once: ``fork(opened=True)`` gives a process that has executed
+    them. Where that would not be the same as executing them there, and without confinement, :attr:`opening` is empty.
 
     Raises ``RuntimeUnavailable`` with the next command when it cannot be had.
     """
 
-    def __init__(self, kind: str, imports: Sequence[Import], limits: Limits, hidden: Path) -> None:
+    def __init__(
+        self, kind: str, imports: Sequence[Import], limits: Limits, hidden: Path, opening: Sequence[str] = ()
+    ) -> None:
         self._kind, self._imports, self._limits = kind, imports, limits
+        self.opening = tuple(opening) if kind == "bwrap" else ()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the sandbox)
         self._why = ""
         self._group: cgroups.Group | None = None
@@ -114,26 +119,37 @@ class Sandbox:
 
     def _started(self, user: int) -> bool:
         self._end()
-        self._control, theirs = socket.socketpair()
-        self._control.settimeout(_START_SECONDS)
-        command = [sys.executable, "-P", "-s", "-m", "mlops_helpers.teach.grading_inside", str(theirs.fileno())]
+        (self._control, theirs), (self._opened, opened) = socket.socketpair(), socket.socketpair()
+        ends = [theirs.fileno(), opened.fileno()]
+        command = [sys.executable, "-P", "-s", "-m", "mlops_helpers.teach.grading_inside", *map(str, ends)]
         if self.confined:
             command = [*bubblewrap(user), *command]
-        with theirs:
+        with theirs, opened:
             self._process = subprocess.Popen(
                 self._grouped(command),
                 env=ENVIRONMENT if self.confined else {**os.environ, **ENVIRONMENT, "HOME": str(Path.home())},
-                pass_fds=[theirs.fileno()],
+                pass_fds=ends,
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 stderr=self._stderr,
                 start_new_session=True,
             )
-        setup = {"imports": self._imports, "user": user, "confined": self.confined, "root": os.getuid() == 0}
+        setup = {
+            "imports": self._imports,
+            "opening": self.opening,
+            "seconds": self._limits.cell_seconds,
+            "user": user,
+            "confined": self.confined,
+            "root": os.getuid() == 0,
+        }
         try:
             self._control.sendall(json.dumps(setup).encode() + b"\n")
+            for server in (self._control, self._opened):
+                server.settimeout(_START_SECONDS)
             if not self._control.recv(100):
                 raise SandboxLost(self.said() or "it ended at once")
+            if not self._opened.recv(100):
+                self.opening = ()
             _end_process(self.fork())  # the proof that a submission can be confined here
         except (OSError, SandboxLost) as error:
             self._why = str(error)
@@ -155,8 +171,8 @@ class Sandbox:
         steps = "; ".join(f"echo $$ > {shlex.quote(str(path))}" for path in self._group.procs)
         return ["/bin/sh", "-ec", f'{steps}; exec "$@"', "sh", *command]
 
-    def fork(self) -> Forked:
-        """Start the processes of one submission.
+    def fork(self, opened: bool = False) -> Forked:
+        """Start the processes of one submission; ``opened``: the opening has been executed in them.
 
         Raises :class:`SandboxLost` when the sandbox does not do so.
         """
@@ -167,7 +183,7 @@ class Sandbox:
         limits = asdict(self._limits) | {"seconds": int(self._limits.seconds) + 1, "needed": in_temporary_folders()}
         message = json.dumps({"limits": limits}).encode()
         try:
-            socket.send_fds(self._control, [message], [theirs.fileno(), their_output])
+            socket.send_fds(self._opened if opened else self._control, [message], [theirs.fileno(), their_output])
             theirs.close()
             os.close(their_output)
             their_output = -1
@@ -189,6 +205,7 @@ class Sandbox:
     def _end(self) -> None:
         if self._process is not None:
             self._control.close()
+            self._opened.close()
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)  # bubblewrap, and with it its process 1
             self._process.wait()

@@ -34,14 +34,15 @@ class UnusableAnswer(Exception):
 
 
 class Session:
-    """The processes of one execution. ``deadline`` (``time.monotonic``) is that of the whole submission.
+    """The processes of one execution, which have executed the lab's opening where ``opened``.
 
+    ``deadline`` (``time.monotonic``) is that of the whole submission.
     ``printed`` counts what they printed, ``strays`` the messages that answered nothing.
     """
 
-    def __init__(self, sandbox: Sandbox, limits: Limits, deadline: float) -> None:
+    def __init__(self, sandbox: Sandbox, limits: Limits, deadline: float, opened: bool = False) -> None:
         self._confined, self._limits, self._deadline = sandbox.confined, limits, deadline
-        self._forked = sandbox.fork()
+        self._forked = sandbox.fork(opened)
         self._ended = ""
         self._buffer = b""
         self._looked = time.monotonic()

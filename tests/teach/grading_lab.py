@@ -54,12 +54,12 @@ def question(name, source):
     return cell(f"### BEGIN SOLUTION\n{source}\n### END SOLUTION", name, solution=True)
 
 
-def make_lab(folder: Path) -> labs.Lab:
+def make_lab(folder: Path, given: str = "GIVEN = 7") -> labs.Lab:
     """Write the lab: a locked cell, three questions, each followed by a visible check."""
     folder.mkdir(parents=True)
     cells = [
         cell("# A small lab", kind="markdown"),
-        cell("import numpy as np\nimport pandas as pd\nGIVEN = 7", "given", locked=True),
+        cell(f"import numpy as np\nimport pandas as pd\n{given}", "given", locked=True),
     ]
     for name, source in RIGHT.items():
         cells += [question(name, source), cell(f"assert {name}", f"{name}-check", grade=True, locked=True, points=1)]
