@@ -18,6 +18,7 @@ from pathlib import Path
 PROJECT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
 OPSLAB = str(Path(PYTHON).with_name("opslab"))
+PLUGINS = Path(__file__).resolve().parent / "plugins"
 CELL_TIMEOUT = "180"  # seconds; nbval's own default is 2,000
 PYTEST = [PYTHON, "-m", "pytest"]
 TWO = ["--numprocesses=2", "--dist=loadfile"]
@@ -36,6 +37,8 @@ STEPS = {
         [
             *PYTEST,
             *TWO,  # by file: a notebook is one kernel
+            "-p",
+            "ipc_kernels",
             "--nbval-lax",
             f"--nbval-cell-timeout={CELL_TIMEOUT}",
             "--timeout=0",
@@ -58,7 +61,8 @@ def main(chosen: list[str]) -> int:
         environment = os.environ | {"OPSLAB_WORKSPACE": scratch, "PYTEST_ADDOPTS": options}
 
         def run(command: list[str]) -> int:
-            return subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode
+            path = {"PYTHONPATH": str(PLUGINS)} if "ipc_kernels" in command else {}
+            return subprocess.run(command, cwd=PROJECT, env=environment | path, check=False).returncode
 
         def failing() -> list[str]:
             found = cache / "v" / "cache" / "lastfailed"
