@@ -19,7 +19,7 @@ from mlops_helpers.teach.grading_worker import Recipe
 __all__ = ["cluster_figures"]
 
 SUBMISSIONS = 24
-ROUNDS = 5
+ROUNDS = 9
 
 
 def _jobs(folder: Path) -> list[Job]:
@@ -40,7 +40,12 @@ def cluster_figures() -> Iterator[Figure]:
 
     def cluster(workers: int) -> LocalCluster:
         return LocalCluster(
-            n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0", host="127.0.0.1", scheduler_port=0
+            n_workers=workers,
+            threads_per_worker=1,
+            memory_limit=0,
+            dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            scheduler_port=0,
         )
 
     with TemporaryDirectory(prefix="opslab-bench-") as scratch, cluster(1) as one, cluster(2) as two:
