@@ -29,8 +29,13 @@ STEPS = {
     "style": [[PYTHON, "-m", "ruff", "check", "."], [PYTHON, "-m", "ruff", "format", "--check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
     "structure": [[OPSLAB, "check", "notebooks", "notebooks/runbooks", "notebooks/drills"]],
-    # by file, since fixtures of a module are dear; what measures time has the machine to itself
-    "tests": [[*PYTEST, *TWO, "-m", "not alone", "tests"], [*PYTEST, "-m", "alone", "tests"]],
+    # by file, since fixtures of a module are dear; drills bear one another, and nothing that works harder; what
+    # measures time has the machine to itself
+    "tests": [
+        [*PYTEST, *TWO, "-m", "not alone and not drill", "tests"],
+        [*PYTEST, *TWO, "-m", "drill", "tests"],
+        [*PYTEST, "-m", "alone", "tests"],
+    ],
     # other scenarios each day; what is void because the machine is busy is tried again
     "drills": [[OPSLAB, "drill", "check", "--share=0.1", "--few", "--at-once=4"]],
     "nbval": [

@@ -103,6 +103,7 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     config.addinivalue_line("markers", "engine(name): needs an engine that a machine may lack")
     config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it")
+    config.addinivalue_line("markers", "drill: a live service is broken and judged: one other drill may run beside it")
     unknown = REQUIRED - set(ENGINES)
     if unknown:
         raise pytest.UsageError(f"OPSLAB_REQUIRE names {', '.join(sorted(unknown))}; there are: {', '.join(ENGINES)}")

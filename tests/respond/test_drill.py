@@ -17,7 +17,7 @@ from holding import held
 from mlops_helpers.errors import DrillError
 from mlops_helpers.respond import drill, journal, judge, responders, scenario, score
 
-pytestmark = pytest.mark.alone  # live services, judged by how fast they answer
+pytestmark = pytest.mark.drill  # live services, judged by how fast they answer
 
 T0 = 1_000_000.0
 TOLERANCES = {"availability": 0.9}

@@ -21,7 +21,7 @@ from mlops_helpers.errors import DrillError, ParameterError, ServiceError
 from mlops_helpers.respond import control, faults, undo, wires
 from mlops_helpers.respond.watchdog import Watchdog
 
-pytestmark = pytest.mark.alone  # live services, judged by how fast they answer
+pytestmark = pytest.mark.drill  # live services, judged by how fast they answer
 
 MAKER = """
 import os, signal, sys, time

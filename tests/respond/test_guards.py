@@ -229,7 +229,7 @@ def incident(found):
     ]
 
 
-@pytest.mark.alone
+@pytest.mark.drill
 def test_a_fix_that_works_is_proved(tmp_path, short):
     found = replayed(scenario.load("filter-stopped"), "second filter", tmp_path)
     assert (found.outcome, found.reason) == ("prevented", "")
@@ -238,7 +238,7 @@ def test_a_fix_that_works_is_proved(tmp_path, short):
     assert judge_replay(incident(found), found.journal).verdict == "proved"
 
 
-@pytest.mark.alone
+@pytest.mark.drill
 def test_the_same_fix_broken_is_refuted(tmp_path, short, monkeypatch):
     monkeypatch.setattr(guards_process.Replicas, "begin", lambda self, stage, guarding: None)
     found = replayed(scenario.load("filter-stopped"), "second filter", tmp_path)
@@ -247,7 +247,7 @@ def test_the_same_fix_broken_is_refuted(tmp_path, short, monkeypatch):
     assert judge_replay(incident(found), found.journal).verdict == "refuted"
 
 
-@pytest.mark.alone
+@pytest.mark.drill
 def test_a_gate_that_is_not_asked_proves_nothing_even_if_no_reader_noticed(tmp_path, short, monkeypatch):
     monkeypatch.setattr(guards_gates.GateOnQuality, "begin", lambda self, stage, guarding: None)
     lucky = dataclasses.replace(scenario.load("strict-release"), steady_state={"availability": 0.9})

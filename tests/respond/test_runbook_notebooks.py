@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Gauge, start_http_server
 from mlops_helpers.errors import MetricsError, ParameterError, ServiceError
 from mlops_helpers.teach import documents, parameters
 
-pytestmark = pytest.mark.alone  # live services, judged by how fast they answer
+pytestmark = pytest.mark.drill  # live services, judged by how fast they answer
 
 RUNBOOKS = Path(__file__).parents[2] / "notebooks" / "runbooks"
 ALL = sorted(path.name for path in RUNBOOKS.glob("*.ipynb"))

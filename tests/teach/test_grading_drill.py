@@ -179,7 +179,7 @@ def test_messages_are_short_whatever_was_said():
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.alone
+@pytest.mark.drill
 def test_a_responder_who_looks_and_acts_passes(tmp_path):
     looked = []
 
@@ -197,7 +197,7 @@ def test_a_responder_who_looks_and_acts_passes(tmp_path):
     assert any(one["kind"] == "acted" and one["arguments"] == {"name": "gateway"} for one in records)
 
 
-@pytest.mark.alone
+@pytest.mark.drill
 def test_a_responder_who_acts_wrongly_does_not(tmp_path):
     steps = [{"do": "restart", "name": "filter-v1-0"}, {"do": "mute_alerts"}]
     answer = {"diagnosis": "the filter has ended", "steps": steps}

@@ -16,7 +16,7 @@ from mlops_helpers.teach.grading import Grader
 pytestmark = [pytest.mark.engine("bwrap"), pytest.mark.timeout(300)]  # a drill waits for others of this machine
 
 
-LABS = [pytest.param(name, marks=[pytest.mark.alone] * (name == "incident")) for name in labs.names()]  # has a drill
+LABS = [pytest.param(name, marks=[pytest.mark.drill] * (name == "incident")) for name in labs.names()]  # has a drill
 
 
 @pytest.fixture(scope="module", params=LABS)
