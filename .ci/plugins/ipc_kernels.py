@@ -4,8 +4,19 @@ Over TCP a kernel binds ports that its starter has found free a moment before. T
 same one, and then one of their kernels dies.
 """
 
-from functools import partial
+from itertools import count
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import nbval.kernel
+from jupyter_client.manager import KernelManager
 
-nbval.kernel.KernelManager = partial(nbval.kernel.KernelManager, transport="ipc")
+_sockets = TemporaryDirectory(prefix="opslab-nbval-")  # removed when pytest ends
+_number = count(1)
+
+
+def _manager(**options: Any) -> KernelManager:
+    return KernelManager(transport="ipc", ip=f"{_sockets.name}/{next(_number)}", **options)
+
+
+nbval.kernel.KernelManager = _manager
