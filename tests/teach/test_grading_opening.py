@@ -21,7 +21,7 @@ LEAVING = {
     "random numbers drawn": "import random\nrandom.random()",
     "numpy's random numbers drawn": "np.random.rand()",
     "an exception": "1 / 0",
-    "no end": "if __name__ != 'once':\n    time.sleep(2 if 'again' in globals() else 2)",
+    "no end": "time.sleep(3)",  # the grader of that test has less patience than its executions
 }
 
 
