@@ -31,7 +31,7 @@ __all__ = ["Forked", "Limits", "Sandbox", "SandboxLost"]
 _USER = 1_879_048_192  # to this one root turns: nobody has it, and limits of processes bind it
 _USERS = 1 << 20
 _START_SECONDS = 120.0
-_OPENING_SECONDS = 60.0  # whatever a cell may take: an opening that takes longer does not keep the sandbox from starting
+_OPENING_SECONDS = 60.0  # whatever a cell may take: a long opening does not keep the sandbox from starting
 _GROUP = "grading"
 _FORK_SECONDS = 20.0
 
