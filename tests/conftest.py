@@ -1,128 +1,91 @@
-"""What all tests share: a workspace of their own, and engines that are required, found or said to be missing."""
+"""What all tests share. The folder says what a test may need: ``unit`` nothing, ``live`` processes, ``engines`` more.
 
-import contextlib
-import functools
-import importlib.util
+``tests/engines/NAME/`` holds the tests of the engine NAME; they are skipped where it is missing, and fail there when
+``OPSLAB_REQUIRE`` (comma-separated) names it. The end of a run names what is missing and how to get it.
+"""
+
 import os
-import shutil
 import signal
-import subprocess
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
+import hypothesis
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+from tests.support import leaks
+from tests.support.engines import ENGINES, chromium_path
 
-
-@dataclass(frozen=True)
-class Engine:
-    """Something that a machine may lack: how to see whether it is there, and how to get it."""
-
-    is_there: Callable[[], bool]
-    remedy: str
-
-
-def _corpora() -> bool:
-    from mlops_helpers.model import data
-    from mlops_helpers.workspace import cache
-
-    folder = Path(os.environ.get("MLOPS_DATA_DIR") or cache("corpora"))
-    return all((folder / corpus.file_name).is_file() for corpus in data.CORPORA.values())
-
-
-def chromium() -> str | None:
-    """Return the path of the system's Chromium, or None."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    return next((path for path in map(shutil.which, names) if path), None)
-
-
-@functools.cache
-def _docker() -> bool:
-    import docker
-
-    try:
-        with contextlib.closing(docker.from_env(timeout=10)) as client:
-            return bool(client.ping())
-    except docker.errors.DockerException:
-        return False
-
-
-@functools.cache
-def _bwrap() -> bool:
-    command = ["bwrap", "--unshare-all", "--ro-bind", "/", "/", "true"]
-    return bool(shutil.which("bwrap")) and not subprocess.run(command, capture_output=True, timeout=30).returncode
-
-
-ENGINES = {
-    "data": Engine(_corpora, "opslab data youtube sms (downloads them), or export MLOPS_DATA_DIR=FOLDER"),
-    "chromium": Engine(
-        lambda: bool(chromium() and importlib.util.find_spec("playwright")), "apt-get install chromium && make setup"
-    ),
-    "prometheus": Engine(
-        lambda: bool(
-            shutil.which("prometheus")
-            and shutil.which("promtool")
-            and (shutil.which("alertmanager") or shutil.which("prometheus-alertmanager"))
-        ),
-        "apt-get install prometheus prometheus-alertmanager",
-    ),
-}
-ENGINES |= {
-    "docker": Engine(_docker, "apt-get install docker.io, then start dockerd (or your system's Docker)"),
-    "swarm": Engine(_docker, "the same as docker: a swarm of one node is made by the tests"),
-    "ansible": Engine(lambda: bool(importlib.util.find_spec("ansible")), "make setup"),
-    "puppet": Engine(lambda: bool(shutil.which("puppet")), "apt-get install puppet-agent"),
-}
-ENGINES["nbgrader"] = Engine((PROJECT / "build/nbgrader/.ready").is_file, "make nbgrader")
-ENGINES["bwrap"] = Engine(_bwrap, "apt-get install bubblewrap, and allow user namespaces where the system forbids them")
+TESTS = Path(__file__).resolve().parent
 REQUIRED = {name for name in os.environ.get("OPSLAB_REQUIRE", "").split(",") if name}
+# one variety on every change, all of them each night: OPSLAB_SEEDS=all, or one: OPSLAB_SEEDS=7
+_CHOSEN = os.environ.get("OPSLAB_SEEDS", "0")
+SEEDS = list(range(10)) if _CHOSEN == "all" else [int(_CHOSEN)]
+_left_running: list[str] = []
+
+hypothesis.settings.register_profile("fixed", derandomize=True, deadline=None)
+hypothesis.settings.register_profile("any", deadline=None, print_blob=True)
+hypothesis.settings.load_profile("any" if _CHOSEN == "all" else "fixed")
 
 
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    """Share the tests out by file, since fixtures of a module are dear; those that make a swarm run one after another,
-    as a machine has one swarm, and they count what is left of it."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFileAndSwarm(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            if "test_runtime" in nodeid:
-                return "swarm"
-            if "test_chapters" in nodeid:  # each takes long; those of one source share what they ran
-                return nodeid.partition("-")[0]
-            return super()._split_scope(nodeid)
-
-    return ByFileAndSwarm(config, log)
+def tier_and_engine(path: Path) -> tuple[str, str]:
+    """Return the tier of a test file (unit, live, engines) and the engine that its folder names, or none."""
+    parts = path.relative_to(TESTS).parts
+    return parts[0], parts[1] if parts[0] == "engines" and len(parts) > 2 else ""
 
 
 def pytest_configure(config: pytest.Config) -> None:
     # a script's background jobs ignore it, and so would all that the tests start and interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    config.addinivalue_line("markers", "engine(name): needs an engine that a machine may lack")
-    config.addinivalue_line("markers", "alone: measures time, so that nothing else may run beside it")
-    config.addinivalue_line("markers", "drill: a live service is broken and judged: one other drill may run beside it")
+    leaks.mark_this_process()
+    config.addinivalue_line("markers", "engine(name): needs one more engine than its folder says")
     unknown = REQUIRED - set(ENGINES)
     if unknown:
         raise pytest.UsageError(f"OPSLAB_REQUIRE names {', '.join(sorted(unknown))}; there are: {', '.join(ENGINES)}")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the engine of its folder; keep a live file's tests on one worker, as they share fixtures.
+
+    What shares something that a machine has once names its group itself: ``pytest.mark.xdist_group("swarm")``.
+    """
+    for item in items:
+        tier, engine = tier_and_engine(item.path)
+        if engine:
+            item.add_marker(pytest.mark.engine(engine))
+        if tier != "unit" and not item.get_closest_marker("xdist_group"):
+            once = engine in {"docker", "swarm"}
+            item.add_marker(pytest.mark.xdist_group("docker" if once else str(item.path.relative_to(TESTS))))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("engine"):
         name = marker.args[0]
-        if not ENGINES[name].is_there():
+        if not ENGINES[name].works():
             message = f"engine {name} is not here; to get it: {ENGINES[name].remedy}"
             if name in REQUIRED:
                 pytest.fail(message, pytrace=False)
             pytest.skip(message)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    _left_running.extend(getattr(node, "workeroutput", {}).get("left_running", []))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run when a process that its tests started is still there at its end."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_running"] = leaks.left_over(set())
+    elif not session.config.getoption("numprocesses", None):
+        _left_running.extend(leaks.left_over(set()))
+    if _left_running:
+        print(f"\nleft running by the tests: {'; '.join(_left_running)}", flush=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, engine in ENGINES.items():
-        found = "found" if engine.is_there() else f"NOT FOUND, its tests did not run; to get it: {engine.remedy}"
-        terminalreporter.write_line(f"engine {name}: {found}")
+        state = "found" if engine.works() else f"NOT FOUND, its tests did not run; to get it: {engine.remedy}"
+        terminalreporter.write_line(f"engine {name}: {state}")
 
 
 @pytest.fixture(autouse=True)
@@ -133,16 +96,10 @@ def workspace_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A browser without a window."""
-    from playwright.sync_api import sync_playwright
-
-    flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=[f"--{flag}" for flag in flags.split()])
-        yield browser
-        browser.close()
+@pytest.fixture(params=SEEDS, ids=lambda seed: f"seed{seed}")
+def seed(request: pytest.FixtureRequest) -> int:
+    """A seed for what may vary: one value on every change, ten each night (``make nightly``)."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -161,18 +118,22 @@ def model(comments):
     return training.train(comments.frame, comments.sha256)
 
 
-UNTIL_SECONDS = 60  # a deadline, never a wait
-
-
 @pytest.fixture(scope="session")
-def until() -> Callable[[Callable[[], object]], object]:
-    """Return a function that waits for a condition and gives its value."""
+def artifact(model, tmp_path_factory):
+    """The exported artifact of ``model``; not to be changed."""
+    from mlops_helpers.model import artifact
 
-    def wait(condition: Callable[[], object]) -> object:
-        limit = time.monotonic() + UNTIL_SECONDS
-        while not (found := condition()):
-            assert time.monotonic() < limit, "it did not happen in time"
-            time.sleep(0.005)
-        return found
+    return artifact.export(model, tmp_path_factory.mktemp("artifact") / "v1")
 
-    return wait
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser without a window."""
+    from playwright.sync_api import sync_playwright
+
+    flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
+    with sync_playwright() as playwright:
+        arguments = [f"--{flag}" for flag in flags.split()]
+        browser = playwright.chromium.launch(executable_path=chromium_path(), args=arguments)
+        yield browser
+        browser.close()

@@ -1,0 +1,1 @@
+"""Helpers that tests import: ``from tests.support.leaks import marked_processes``."""

@@ -1,0 +1,81 @@
+"""What tests leave behind: processes are told by a mark that they inherit, so that nobody else's are taken for theirs."""
+
+import contextlib
+import gc
+import os
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import NamedTuple
+
+import psutil
+
+MARK = "OPSLAB_TEST_MARK"
+GRACE_SECONDS = 10
+# started once by Python's multiprocessing and used until the interpreter ends
+_LASTING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+
+
+def mark_this_process() -> None:
+    """Give this process and all that it will start a mark of their own."""
+    os.environ[MARK] = uuid.uuid4().hex
+
+
+def marked_processes() -> set[psutil.Process]:
+    """Return the running processes that this one started, also those that were orphaned or have another environment."""
+    mark, marked = os.environ[MARK], set()
+    children = set(psutil.Process().children(recursive=True))
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid == os.getpid() or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            ours = process in children or process.environ().get(MARK) == mark
+            if ours and not any(name in " ".join(process.cmdline()) for name in _LASTING):
+                marked.add(process)
+    return marked
+
+
+def ended(pid: int) -> bool:
+    """Say whether a process has ended; a zombie has."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def frozen(pid: int) -> bool:
+    """Say whether a process is stopped (SIGSTOP)."""
+    return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+
+
+def left_over(before: set[psutil.Process]) -> list[str]:
+    """Return the command lines of marked processes that are not in ``before`` and do not end by themselves soon."""
+    limit = time.monotonic() + GRACE_SECONDS
+    while fresh := marked_processes() - before:
+        if time.monotonic() > limit:
+            return sorted(describe(process) for process in fresh)
+        time.sleep(0.05)
+    return []
+
+
+def describe(process: psutil.Process) -> str:
+    """Return a process's id and command line, shortened."""
+    with contextlib.suppress(psutil.Error):
+        return f"{process.pid}: {' '.join(process.cmdline())[:200]}"
+    return f"{process.pid}: ended meanwhile"
+
+
+class Held(NamedTuple):
+    """What this process holds: open descriptors, the number of threads, and processes that it or its children started."""
+
+    descriptors: list[Path]
+    threads: int
+    children: set[psutil.Process]
+
+
+def held() -> Held:
+    """Count what this process holds now, without what was only dropped: to compare before and after."""
+    gc.collect()
+    descriptors = sorted(Path("/proc/self/fd").iterdir())
+    return Held(descriptors, threading.active_count(), set(psutil.Process().children(recursive=True)))
