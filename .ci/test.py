@@ -1,13 +1,9 @@
 """Run every test that this machine can run: ``python .ci/test.py [STEP ...]``; exit 1 when a step fails.
 
 Steps go from fast to slow and all of them run. Engines that are missing are named with the way to get them; those in
-``OPSLAB_REQUIRE`` (comma-separated) must be there.
-
-A handful of tests that failed are tried once more, with the machine to themselves, since live services share it with
-other tests. Those that pass then are named at the end: they are defects too, of the test or of what it tests.
+``OPSLAB_REQUIRE`` (comma-separated) must be there. ``OPSLAB_SEEDS=all`` tries every variety, as ``make nightly`` does.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -17,35 +13,33 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
 PYTHON = sys.executable
-OPSLAB = str(Path(PYTHON).with_name("opslab"))
-PLUGINS = Path(__file__).resolve().parent / "plugins"
-CELL_TIMEOUT = "180"  # seconds; nbval's own default is 2,000
-PYTEST = [PYTHON, "-m", "pytest"]
-TWO = ["--numprocesses=2", "--dist=loadfile"]
-MOST_AGAIN = 5  # tests; where more fail, something is broken
-FAILED_TESTS = 1  # pytest's exit code for them; others mean that it could not run
+BIN = Path(PYTHON).parent
+PYTEST = [PYTHON, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--durations=5"]
+CELL_SECONDS = "180"  # nbval's own default is 2,000
 
 STEPS = {
     "style": [[PYTHON, "-m", "ruff", "check", "."], [PYTHON, "-m", "ruff", "format", "--check", "."]],
     "types": [[PYTHON, "-m", "mypy"]],
-    "structure": [[OPSLAB, "check", "notebooks", "notebooks/runbooks", "notebooks/drills"]],
-    # by file, since fixtures of a module are dear; drills bear one another, and nothing that works harder; what
-    # measures time has the machine to itself
-    "tests": [
-        [*PYTEST, *TWO, "-m", "not alone and not drill", "tests"],
-        [*PYTEST, *TWO, "-m", "drill", "tests"],
-        [*PYTEST, "-m", "alone", "tests"],
+    "structure": [
+        [str(BIN / "opslab"), "check", "notebooks", "notebooks/runbooks", "notebooks/drills"],
+        [str(BIN / "lint-imports")],
     ],
-    # other scenarios each day; what is void because the machine is busy is tried again
-    "drills": [[OPSLAB, "drill", "check", "--share=0.1", "--few", "--at-once=4"]],
+    "unit": [[*PYTEST, "--numprocesses=2", "--dist=worksteal", "tests/unit"]],
+    # live tests wait more than they work; tests of one file share fixtures, and so a worker
+    "live": [[*PYTEST, "--numprocesses=4", "--dist=loadgroup", "tests/live"]],
+    "engines": [[*PYTEST, "--numprocesses=3", "--dist=loadgroup", "tests/engines"]],
+}
+# what takes long and has another witness in every run of the steps above: by name only
+MORE_STEPS = {
     "nbval": [
         [
             *PYTEST,
-            *TWO,  # by file: a notebook is one kernel
+            "--numprocesses=2",
+            "--dist=loadfile",  # a notebook is one kernel
             "-p",
-            "ipc_kernels",
+            "tests.support.ipc_kernels",
             "--nbval-lax",
-            f"--nbval-cell-timeout={CELL_TIMEOUT}",
+            f"--nbval-cell-timeout={CELL_SECONDS}",
             "--timeout=0",
             "notebooks",
         ]
@@ -54,39 +48,26 @@ STEPS = {
 
 
 def main(chosen: list[str]) -> int:
-    """Run the chosen steps, or all; print a line a step at the end."""
-    unknown = [step for step in chosen if step not in STEPS]
+    """Run the chosen steps, or all usual ones; print a line on each at the end."""
+    steps = STEPS | MORE_STEPS
+    unknown = [step for step in chosen if step not in steps]
     if unknown:
-        print(f"no step {', '.join(unknown)}; there are: {', '.join(STEPS)}", file=sys.stderr)
+        print(f"no step {', '.join(unknown)}; there are: {', '.join(steps)}", file=sys.stderr)
         return 2
-    outcome, doubtful = {}, []
+    verdicts: dict[str, tuple[str, float]] = {}
     with tempfile.TemporaryDirectory(prefix="opslab-test-") as scratch:
-        cache = Path(scratch) / "pytest"  # what failed earlier is of no interest
-        options = f"{os.environ.get('PYTEST_ADDOPTS', '')} -o cache_dir={cache}"
-        environment = os.environ | {"OPSLAB_WORKSPACE": scratch, "PYTEST_ADDOPTS": options}
-
-        def run(command: list[str]) -> int:
-            path = {"PYTHONPATH": str(PLUGINS)} if "ipc_kernels" in command else {}
-            return subprocess.run(command, cwd=PROJECT, env=environment | path, check=False).returncode
-
-        def failing() -> list[str]:
-            found = cache / "v" / "cache" / "lastfailed"
-            return list(json.loads(found.read_text("utf-8"))) if found.exists() else []
-
+        environment = os.environ | {"OPSLAB_WORKSPACE": scratch, "PYTHONPATH": str(PROJECT)}
+        environment["PATH"] = f"{BIN}{os.pathsep}{environment['PATH']}"
         for step in chosen or STEPS:
             print(f"\n== {step}", flush=True)
             start = time.monotonic()
-            codes = [run(command) for command in STEPS[step]]
-            if step == "tests" and set(codes) <= {0, FAILED_TESTS} and 1 <= len(failed := failing()) <= MOST_AGAIN:
-                print("\n== tests again: " + ", ".join(failed), flush=True)
-                codes = [run([*PYTEST, "--last-failed", "tests"])]
-                doubtful = [name for name in failed if name not in failing()]
-            outcome[step] = ("failed" if any(codes) else "passed", time.monotonic() - start)
-    print("\n== " + ", ".join(f"{step} {verdict} ({seconds:.0f} s)" for step, (verdict, seconds) in outcome.items()))
-    if doubtful:
-        print("passed only when they were tried again: " + ", ".join(doubtful))
-    failed = sum(verdict == "failed" for verdict, _ in outcome.values())
-    print(f"{len(outcome) - failed} passed, {failed} failed", flush=True)
+            codes = [
+                subprocess.run(command, cwd=PROJECT, env=environment, check=False).returncode for command in steps[step]
+            ]
+            verdicts[step] = ("failed" if any(codes) else "passed", time.monotonic() - start)
+    print("\n== " + ", ".join(f"{step} {verdict} ({seconds:.0f} s)" for step, (verdict, seconds) in verdicts.items()))
+    failed = sum(verdict == "failed" for verdict, _ in verdicts.values())
+    print(f"{len(verdicts) - failed} passed, {failed} failed", flush=True)
     return 1 if failed else 0
 
 

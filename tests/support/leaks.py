@@ -1,4 +1,4 @@
-"""What tests leave behind: processes are told by a mark that they inherit, so that nobody else's are taken for theirs."""
+"""What tests leave behind. Their processes inherit a mark, so that nobody else's are taken for theirs."""
 
 import contextlib
 import gc
@@ -67,7 +67,7 @@ def describe(process: psutil.Process) -> str:
 
 
 class Held(NamedTuple):
-    """What this process holds: open descriptors, the number of threads, and processes that it or its children started."""
+    """What this process holds: open descriptors, the number of threads, its children and theirs."""
 
     descriptors: list[Path]
     threads: int
