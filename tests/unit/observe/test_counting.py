@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from fake_source import FakeSource
+from tests.support.fake_source import FakeSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pandas as pd
 import pytest
-from fake_source import FakeSource
+from tests.support.fake_source import FakeSource
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 

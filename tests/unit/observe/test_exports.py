@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from slo_examples import BY_NAME, OBJECTIVES, SLOW
+from tests.support.slo_examples import BY_NAME, OBJECTIVES, SLOW
 
 from mlops_helpers.errors import ObjectiveError
 from mlops_helpers.observe.burnrate import SLOTH, WORKBOOK, BurnRule, checked, in_time_lapse, scaled_to, words

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
-from real_prometheus import STALE, prometheus, remote_write
-from recorded_shapes import COUNTERS, HISTOGRAMS, MINUTES, SHAPES, metric, text
+from tests.support.real_prometheus import STALE, prometheus, remote_write
+from tests.support.recorded_shapes import COUNTERS, HISTOGRAMS, MINUTES, SHAPES, metric, text
 
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.prometheus import Prometheus
