@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 
 import uvloop
 
-_PATIENCE = 0.2  # seconds
+from mlops_helpers.deploy.platform import Platform
 
-__all__ = ["FuzzReport", "Target", "bad_requests", "fuzz"]
+_PATIENCE = 0.2  # seconds
 
 NASTY = (
     "\x00", "\r\n", '","spam":false,"x":"', "\n{\"ts\": 0, \"comment_id\": \"forged\"}\n", "\u202e", "\ufeff",
@@ -55,6 +55,17 @@ class Target:
     paths: tuple[bytes, ...]
     body: Callable[[object, object], object]
     headers: tuple[bytes, ...] = (b"content-type: application/json",)
+
+
+def targets(platform: Platform) -> dict[str, Target]:
+    """Return the services of a platform as targets; it needs a version ``v1``."""
+    classify = ((b"/v1/classify",), lambda text, key: {"id": key, "text": text})
+    comment = ((b"/posts/first-frost/comments",), lambda text, key: {"author": key, "text": text})
+    return {
+        "filter": Target(platform.filters["v1"][0], *classify),
+        "gateway": Target(platform.gateway, *classify),
+        "blog": Target(platform.blog, *comment),
+    }
 
 
 @dataclass

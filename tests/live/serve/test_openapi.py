@@ -8,31 +8,28 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 
-from mlops_helpers.model import artifact as artifacts
 from mlops_helpers.serve.filter import make_filter
 from mlops_helpers.serve.scoring import ServedModel
 from mlops_helpers.serve.server import serving
 
 
 @pytest.fixture(scope="module")
-def address(model, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("openapi")
-    exported = artifacts.export(model, folder / "artifact")
-    with serving(make_filter(ServedModel.of("v1", exported), folder / "log")) as running:
+def address(artifact, tmp_path_factory):
+    with serving(make_filter(ServedModel.of("v1", artifact), tmp_path_factory.mktemp("openapi") / "log")) as running:
         yield f"http://{running}"
 
 
 @pytest.mark.parametrize(
     ("path", "method", "mode", "examples"),
     [
-        ("/v1/classify", "POST", GenerationMode.POSITIVE, 60),
-        ("/v1/classify", "POST", GenerationMode.NEGATIVE, 60),
+        ("/v1/classify", "POST", GenerationMode.POSITIVE, 30),
+        ("/v1/classify", "POST", GenerationMode.NEGATIVE, 40),
         ("/healthz", "GET", GenerationMode.POSITIVE, 2),
         ("/readyz", "GET", GenerationMode.POSITIVE, 2),
         ("/version", "GET", GenerationMode.POSITIVE, 2),
     ],
 )
-def test_requests_from_the_description_get_described_answers(
+def test_filter_answers_requests_made_from_its_description_as_described(
     path: str, method: str, mode: GenerationMode, examples: int, address: str
 ) -> None:
     """Status, media type and body are those described; what breaks the description is refused."""
@@ -57,7 +54,7 @@ def test_requests_from_the_description_get_described_answers(
     assert asked
 
 
-def test_a_wrong_description_would_be_noticed(address: str) -> None:
+def test_wrong_description_is_noticed(address: str) -> None:
     described = copy.deepcopy(schemathesis.openapi.from_url(f"{address}/openapi.json").raw_schema)
     described["paths"]["/version"]["get"]["responses"]["200"]["content"]["application/json"]["schema"] = {
         "type": "array"
