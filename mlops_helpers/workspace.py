@@ -9,7 +9,16 @@ from pathlib import Path
 
 from mlops_helpers.errors import WorkspaceError
 
-__all__ = ["atomic_file", "atomic_folder", "cache", "one_at_a_time", "project_root", "workspace", "writable_folder"]
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "cache",
+    "one_at_a_time",
+    "project_root",
+    "workspace",
+    "workspace_path",
+    "writable_folder",
+]
 
 
 def project_root() -> Path:
@@ -32,7 +41,12 @@ def workspace(*parts: str) -> Path:
 
     Raises ``WorkspaceError`` when the folder cannot be made or written.
     """
-    return _writable("OPSLAB_WORKSPACE", "workspace", parts)
+    return writable_folder(workspace_path(*parts), "export OPSLAB_WORKSPACE=FOLDER")
+
+
+def workspace_path(*parts: str) -> Path:
+    """Return where :func:`workspace` would be, and make nothing."""
+    return _path("OPSLAB_WORKSPACE", "workspace", parts)
 
 
 def cache(*parts: str) -> Path:
@@ -42,12 +56,11 @@ def cache(*parts: str) -> Path:
 
     Raises ``WorkspaceError`` when the folder cannot be made or written.
     """
-    return _writable("OPSLAB_CACHE", "cache", parts)
+    return writable_folder(_path("OPSLAB_CACHE", "cache", parts), "export OPSLAB_CACHE=FOLDER")
 
 
-def _writable(variable: str, default: str, parts: tuple[str, ...]) -> Path:
-    root = Path(os.environ.get(variable) or project_root() / "build" / default)
-    return writable_folder(root.joinpath(*parts), f"export {variable}=FOLDER")
+def _path(variable: str, default: str, parts: tuple[str, ...]) -> Path:
+    return Path(os.environ.get(variable) or project_root() / "build" / default).joinpath(*parts)
 
 
 def writable_folder(folder: Path, remedy: str) -> Path:

@@ -65,6 +65,7 @@ def _up(args: argparse.Namespace) -> int:
     if args.sha256 and not args.artifact:
         raise ParameterError("--sha256 without --artifact: the registry knows its champion's hash itself")
     occupancy.refuse_if_running(args.folder)
+    occupancy.claim(args.folder)
     if args.detach:
         return _detach(args)
     from mlops_helpers.deploy.platform import Platform
@@ -197,9 +198,8 @@ def _remove_leftovers(folder: Path | None) -> list[str]:
         for group in cgroups.abandoned():
             group.remove()
             names += [f"control group {path}" for path in group.folders.values()]
-        dead = [path for path in _folders()[1:] if occupancy.running(path) is None]
-        owners = workspace("hosts").glob(f"*/{MARK}")
-        dead += [path.parent for path in owners if not owner_lives(path.read_text("utf-8"))]
+        owners = [mark for place in ("platforms", "hosts") for mark in workspace(place).glob(f"*/{MARK}")]
+        dead = [path.parent for path in owners if not owner_lives(path.read_text("utf-8"))]
         for path in dead:
             shutil.rmtree(path, ignore_errors=True)
             names.append(f"folder {path}")

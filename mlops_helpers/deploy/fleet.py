@@ -20,6 +20,7 @@ from typing import Any
 from mlops_helpers.deploy import occupancy
 from mlops_helpers.deploy.calls import wait_ready
 from mlops_helpers.deploy.exits import exit_reason
+from mlops_helpers.deploy.ownership import MARK, owner
 from mlops_helpers.deploy.process import Service
 from mlops_helpers.deploy.release import ReplicaStatus
 from mlops_helpers.errors import ParameterError, ServiceError, WorkspaceError
@@ -63,12 +64,14 @@ class Fleet:
         everything = (self._services, fronts, self.afterwards, self._locks)
         self._end = weakref.finalize(self, _end, os.getpid(), *everything, self.folder)
         if passing:
+            (self.folder / MARK).write_text(owner(), "utf-8")
             weakref.finalize(self, _vanish, os.getpid(), self._end, self.folder)
 
     def open(self, **about: Any) -> None:
         """Take the folder, once, and publish ``about``.
 
-        Raises ``ServiceError`` when another fleet has it, or this one had it before.
+        Raises ``ServiceError`` when another fleet has it, or this one had it before, ``ParameterError`` when it has
+        somebody's files.
         """
         if self._locks or not self._end.alive:
             raise ServiceError("this platform was started before. Next: make another one")

@@ -117,11 +117,16 @@ class _Folder(Machine):
         self.python = getattr(sys, "_base_executable", sys.executable)  # it starts sooner; modules need no library
         self.owner = (os.getuid(), os.getgid())
         self._keeper: subprocess.Popen[bytes] | None = None
+        self._made = False
 
     def boot(self) -> None:
         self.off()
         root = Path(self.root)
-        root.mkdir(parents=True)
+        try:
+            root.mkdir(parents=True)
+        except FileExistsError:
+            raise ServiceError(f"{root} is there already. Next: move it away, or name another folder") from None
+        self._made = True
         with (root / "keeper.log").open("wb") as log:
             self._keeper = subprocess.Popen(
                 [sys.executable, "-P", CONTENT / "servicectl.py", "run", self.root],
@@ -148,4 +153,6 @@ class _Folder(Machine):
                 except subprocess.TimeoutExpired:
                     keeper.kill()  # the filter then ends by its own lifeline
             self._keeper = None
-        shutil.rmtree(self.root, ignore_errors=True)
+        if self._made:
+            shutil.rmtree(self.root, ignore_errors=True)
+            self._made = False

@@ -2,7 +2,8 @@
 
 ::
 
-    lock            held (flock) by the supervisor and, inherited, by every service: free means that all are gone
+    lock            makes the folder a platform's (see claim); held (flock) by the supervisor and, inherited, by every
+                    service: free means that all are gone
     platform.json   supervisor, services, addresses, tokens; readable by its owner only
 """
 
@@ -13,11 +14,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mlops_helpers.deploy.ownership import alive
-from mlops_helpers.errors import ServiceError, WorkspaceError
+from mlops_helpers.deploy.ownership import MARK, alive
+from mlops_helpers.errors import ParameterError, ServiceError, WorkspaceError
 from mlops_helpers.workspace import atomic_file
 
-__all__ = ["publish", "refuse_if_running", "running", "take", "wait_gone"]
+__all__ = ["claim", "publish", "refuse_if_running", "running", "take", "wait_gone"]
 
 LEFTOVER_SECONDS = 20.0
 _POLL_SECONDS = 0.02
@@ -46,6 +47,21 @@ def _alive(record: dict[str, Any]) -> bool:
     return alive(record["supervisor"]["pid"], record["supervisor"]["created"])
 
 
+def claim(folder: Path) -> None:
+    """Make a folder a platform's, which may replace and remove there what platforms make.
+
+    Raises ``ParameterError`` when somebody has files of other kinds there; they stay as they are.
+    """
+    lock = folder / "lock"
+    others = [path.name for path in folder.iterdir() if path.name != MARK]
+    if others and not (lock.is_file() and lock.stat().st_size == 0):
+        raise ParameterError(
+            f"folder is {folder}, which has {min(others)} and was never a platform's; accepted: a new or empty folder, "
+            f"or a platform's. Next: name another one, such as {folder / 'platform'}"
+        )
+    lock.touch(0o600)
+
+
 def refuse_if_running(folder: Path) -> None:
     """Raise ``ServiceError`` when a platform runs in a folder, naming its process."""
     if found := running(folder):
@@ -60,8 +76,10 @@ def take(folder: Path) -> int:
 
     What a killed supervisor left is waited for: it drains and ends by itself.
 
-    Raises ``ServiceError`` when a platform runs there, ``WorkspaceError`` when the folder cannot be written.
+    Raises ``ServiceError`` when a platform runs there, ``ParameterError`` when the folder is no platform's,
+    ``WorkspaceError`` when it cannot be written.
     """
+    claim(folder)
     limit = time.monotonic() + LEFTOVER_SECONDS
     while (lock := _locked(folder)) is None:
         refuse_if_running(folder)

@@ -20,7 +20,7 @@ from typing import Any
 
 import mlops_helpers
 from mlops_helpers.deploy.gates import GATES, Gate, Job, Target
-from mlops_helpers.deploy.pipeline_store import StageResult, Store, hashes
+from mlops_helpers.deploy.pipeline_store import StageResult, Store, hashes, refuse_overlap
 from mlops_helpers.deploy.stages import Pipeline, Stage
 from mlops_helpers.errors import GateRefused, PipelineError
 
@@ -73,11 +73,13 @@ def run(
     that was killed goes on under the same name, and so does one that ended ``ready`` when it is taken to a later end.
     ``say`` is told of each stage when it begins and when it ends.
 
-    Raises ``PipelineError`` for an unknown gate, end or missing file, or when another run is under way in the store;
+    Raises ``ParameterError`` when the store's folder holds the source or lies in it; ``PipelineError`` for an unknown
+    gate, end or missing file, or when another run is under way in the store;
     ``TamperedArtifactError`` when a result that would be reused was changed; and what a gate raises that is no verdict.
     """
     stages, target, source = pipeline.until(end), target or Target(), Path(source)
     _refuse(stages, source, target, gates)
+    refuse_overlap(source, store.folder)
     with store.one_run():
         target = replace(target, champion=target.serving())  # one and the same for all stages
         release, identity = _identify(store, source)

@@ -6,9 +6,9 @@ import threading
 from functools import partial
 from pathlib import Path
 
-from mlops_helpers.deploy.pipeline_store import Store
+from mlops_helpers.deploy.pipeline_store import Store, refuse_overlap
 from mlops_helpers.errors import ParameterError, PipelineError
-from mlops_helpers.workspace import workspace
+from mlops_helpers.workspace import workspace_path
 
 __all__ = ["pipeline", "pipeline_arguments"]
 
@@ -51,7 +51,7 @@ def pipeline(args: argparse.Namespace) -> int:
 
 
 def _store(args: argparse.Namespace) -> Store:
-    return Store(args.folder or workspace("pipeline"))
+    return Store(args.folder or workspace_path("pipeline"))
 
 
 def _new(args: argparse.Namespace) -> int:
@@ -67,6 +67,7 @@ def _run(args: argparse.Namespace) -> int:
     from mlops_helpers.deploy.pipeline import run
     from mlops_helpers.deploy.production import PlatformProduction
 
+    refuse_overlap(args.source, args.folder or workspace_path("pipeline"))
     store, chosen = _store(args), stages.load(args.pipeline)
     production = PlatformProduction(store.folder / "production", runtime=args.runtime)
     if chosen.until(args.end)[-1].gate != "production":

@@ -5,6 +5,7 @@
     lock              held by the one run that there may be
     releases.jsonl    the record (see release_record): what it does not name is not believed
     stages/NAME-KEY/  result.json, log.txt and output/ of a stage that ended; KEY is the hash of all that decided it
+    .work-RANDOM/     where a stage is at work; a file ``owner`` says that a run made it: the next one may remove it
 
 DVC keeps stages by hash as well, and was tried. It brings 97 packages, starts a shell and an interpreter for each stage
 (2 to 4 s where scikit-learn is needed), knows no gate that says why, and no verdict that depends on what is no file,
@@ -15,21 +16,23 @@ import fcntl
 import hashlib
 import json
 import os
-import secrets
 import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mlops_helpers.deploy.ownership import MARK, owner
 from mlops_helpers.deploy.release_record import ReleaseRecord
-from mlops_helpers.errors import PipelineError, TamperedArtifactError
+from mlops_helpers.errors import ParameterError, PipelineError, TamperedArtifactError
 from mlops_helpers.workspace import writable_folder
 
-__all__ = ["StageResult", "Store", "hashes", "tree_hash"]
+__all__ = ["StageResult", "Store", "hashes", "refuse_overlap", "tree_hash"]
 
 _RESULT, _LOG, _OUTPUT = "result.json", "log.txt", "output"
+_WORK = ".work-"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = writable_folder(Path(folder), "another folder")
         self.record = ReleaseRecord(self.folder)
-        self._stages, self._work = self.folder / "stages", self.folder / "work"
+        self._stages = self.folder / "stages"
 
     @contextmanager
     def one_run(self) -> Iterator[None]:
@@ -89,18 +92,21 @@ class Store:
             lock.truncate(0)
             lock.write(f"{os.getpid()}\n")
             lock.flush()
-            shutil.rmtree(self._work, ignore_errors=True)  # what a killed run was at
+            for mark in self.folder.glob(f"{_WORK}*/{MARK}"):  # what killed runs were at
+                shutil.rmtree(mark.parent, ignore_errors=True)
             yield
 
     @contextmanager
     def workplace(self) -> Iterator[Path]:
         """Yield an empty folder that goes at the end, however that comes."""
-        place = self._work / secrets.token_hex(4)  # services of a killed run may still write into theirs
+        work = Path(tempfile.mkdtemp(prefix=_WORK, dir=self.folder))  # a killed run's services may still use theirs
+        (work / MARK).write_text(owner(), "utf-8")
+        place = work / "stage"
         (place / _OUTPUT).mkdir(parents=True)
         try:
             yield place
         finally:
-            shutil.rmtree(self._work, ignore_errors=True)
+            shutil.rmtree(work, ignore_errors=True)
 
     def find(self, name: str, key: str) -> StageResult | None:
         """Return a stage's passed result of that key; None when there is none that the record names.
@@ -124,13 +130,19 @@ class Store:
         return StageResult(**content, folder=folder, reused=True)
 
     def keep(self, place: Path, result: Mapping[str, Any]) -> StageResult:
-        """Take over a workplace with its result. It counts once the record has its :meth:`seal`."""
+        """Take over a workplace with its result. It counts once the record has its :meth:`seal`.
+
+        Raises ``PipelineError`` when something else has the place of the result.
+        """
         folder = self._folder(result["name"], result["key"])
         made = StageResult(**result, sha256=tree_hash(place / _OUTPUT), folder=folder)
         content = asdict(made)
         del content["folder"], content["reused"]
         (place / _RESULT).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)  # refused, or not recorded: never what is reused
+        if (folder / _RESULT).is_file():  # refused, or not recorded: never what is reused
+            folder.rename(place.with_name("replaced"))
+        elif folder.exists():
+            raise PipelineError(f"{folder} is no stage's result. Next: move it away, or name another folder")
         folder.parent.mkdir(exist_ok=True)
         place.rename(folder)
         return made
@@ -143,6 +155,16 @@ class Store:
 
     def _folder(self, name: str, key: str) -> Path:
         return self._stages / f"{name}-{key[:16]}"
+
+
+def refuse_overlap(source: Path, folder: Path) -> None:
+    """Raise ``ParameterError`` when the folder of a store holds a source or lies in it; touch neither."""
+    inner, outer = Path(source).resolve(), Path(folder).resolve()
+    if inner.is_relative_to(outer) or outer.is_relative_to(inner):
+        raise ParameterError(
+            f"folder is {folder}; accepted: one that neither holds the source {source} nor lies in it. "
+            f"Next: name another one, such as {inner.with_name(f'{inner.name}-pipeline')}"
+        )
 
 
 def hashes(folder: Path) -> dict[str, str]:

@@ -103,7 +103,7 @@ class PlatformProduction:
                 self._open(before, tell)
             if before is not None and before.sha256 == bundle.sha256:
                 return False
-            mine = bundles.load(bundle.folder, bundle.sha256).copy(self._kept / bundle.version)
+            mine = self._copy(bundle)
             if before is None:
                 self._open(mine, tell)
             else:
@@ -178,27 +178,44 @@ class PlatformProduction:
             **bundle.placed(self.runtime),
         )
 
-    def _known(self, which: str) -> Bundle | None:
+    def _copy(self, bundle: Bundle) -> Bundle:
+        """Return a verified copy of our own. It is noted first: what is not noted is not ours, and never removed."""
+        verified, place = bundles.load(bundle.folder, bundle.sha256), self._kept / bundle.version
+        copies = self._state()["copies"]
+        if place.exists() and bundle.version not in copies:
+            raise PipelineError(f"{place} is no copy of this production's. Next: move it away, or name another folder")
+        self._write(copies=sorted({*copies, bundle.version}))
+        return verified.copy(place)
+
+    def _state(self) -> dict[str, Any]:
         try:
-            named = json.loads((self.folder / "serving.json").read_text("utf-8"))[which]
+            state: dict[str, Any] = json.loads((self.folder / "serving.json").read_text("utf-8"))
         except FileNotFoundError:
-            return None
+            state = {"serving": None, "previous": None}
+        return {"copies": [one["version"] for one in state.values() if one], **state}
+
+    def _write(self, **changed: Any) -> None:
+        with atomic_file(self.folder / "serving.json") as path:
+            path.write_text(json.dumps(self._state() | changed, indent=2) + "\n", encoding="utf-8")
+
+    def _known(self, which: str) -> Bundle | None:
+        named = self._state()[which]
         return bundles.load(self._kept / named["version"], named["sha256"]) if named else None
 
     def _remember(self, serving: Bundle, previous: Bundle | None) -> None:
-        content = {
-            name: one and {"version": one.version, "sha256": one.sha256}
-            for name, one in (("serving", serving), ("previous", previous))
-        }
-        with atomic_file(self.folder / "serving.json") as path:
-            path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        self._write(
+            **{
+                name: bundle and {"version": bundle.version, "sha256": bundle.sha256}
+                for name, bundle in (("serving", serving), ("previous", previous))
+            }
+        )
 
     def _tidy(self) -> None:
-        """Remove the bundles that nobody can be taken back to any more."""
-        needed = {one.version for one in (self.serving(), self.previous()) if one}
-        for folder in self._kept.iterdir():
-            if folder.name not in needed:
-                shutil.rmtree(folder)
+        """Remove our copies of the bundles that nobody can be taken back to any more."""
+        needed = {bundle.version for bundle in (self.serving(), self.previous()) if bundle}
+        for version in {*self._state()["copies"]} - needed:
+            shutil.rmtree(self._kept / version, ignore_errors=True)
+        self._write(copies=sorted(needed))
 
     @property
     def _kept(self) -> Path:

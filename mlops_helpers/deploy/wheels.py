@@ -8,12 +8,13 @@ import platform
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from mlops_helpers.errors import ImageError
-from mlops_helpers.workspace import atomic_folder, cache, project_root
+from mlops_helpers.workspace import cache, project_root, writable_folder
 
 __all__ = ["SERVICE", "download", "requirements", "verified"]
 
@@ -47,8 +48,8 @@ def requirements(packages: Sequence[str] = SERVICE, lock: Path | None = None) ->
 def download(folder: Path | None = None, packages: Sequence[str] = SERVICE) -> Path:
     """Return a folder (default: one in the cache) with the wheels of packages, fetched unless they are there.
 
-    They are for Linux and this machine's kind of processor. Raises ``ImageError`` when pip cannot get them; nothing is
-    replaced then.
+    They are for Linux and this machine's kind of processor. What else is in the folder stays. Raises ``ImageError``
+    when pip cannot get them; nothing is replaced then.
     """
     folder = folder or cache("wheels") / "service"
     with suppress(ImageError):  # an older lock's, incomplete or damaged
@@ -56,7 +57,9 @@ def download(folder: Path | None = None, packages: Sequence[str] = SERVICE) -> P
         return folder
     machine = {"arm64": "aarch64", "AMD64": "x86_64"}.get(platform.machine(), platform.machine())
     platforms = [f"--platform={libc}_{machine}" for libc in _LIBC]
-    with atomic_folder(folder) as fresh:
+    folder = writable_folder(folder, "another folder")
+    with tempfile.TemporaryDirectory(prefix=".wheels-", dir=folder) as scratch:
+        fresh = Path(scratch)
         listed = fresh / "requirements.txt"
         listed.write_text(requirements(packages), "utf-8")
         done = subprocess.run(
@@ -74,7 +77,9 @@ def download(folder: Path | None = None, packages: Sequence[str] = SERVICE) -> P
             raise ImageError(
                 f"pip cannot download what requirements.lock names:\n  {said}\nNext: check network and disk"
             )
-        listed.unlink()
+        for wheel in verified(fresh, packages):
+            wheel.replace(folder / wheel.name)
+    verified(folder, packages)
     return folder
 
 
@@ -89,7 +94,9 @@ def verified(folder: Path, packages: Sequence[str] = SERVICE) -> list[Path]:
         for wheel in [path for path in sorted(folder.glob("*.whl")) if path.name.lower().startswith(stem)]:
             digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
             if digest not in _HASH.findall(pin[0]):
-                raise ImageError(f"{wheel} has the hash {digest}, which requirements.lock does not name. {_NEXT}")
+                raise ImageError(
+                    f"{wheel} has the hash {digest}, which requirements.lock does not name. Next: move it away"
+                )
             found.append(wheel)
             missing.discard(pin[1])
     if missing:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from mlops_helpers.deploy.calls import call
+from mlops_helpers.deploy.ownership import MARK, owner
 from mlops_helpers.deploy.platform import Platform
 from mlops_helpers.deploy.release import ReplicaStatus
 from mlops_helpers.errors import DataError, ServiceError
@@ -71,6 +72,8 @@ class Stage:
         with contextlib.ExitStack() as ending:
             ending.enter_context(self.watchdog)
             self.watchdog.promise({"do": "remove_platform", "folder": str(self._scratch)})
+            self._scratch.mkdir()
+            (self._scratch / MARK).write_text(owner(), "utf-8")
             self.platform = ending.enter_context(
                 Platform(
                     {"v1": self.world.model("good")},
