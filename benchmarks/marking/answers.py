@@ -40,7 +40,7 @@ def _judge(name: str) -> _Judged:
             }
 
         solution = grader.grade(lab.source)
-        return _Judged(by_question("mutants"), by_question("right"), 100 * solution.earned / solution.points)
+        return _Judged(by_question("wrong"), by_question("right"), 100 * solution.earned / solution.points)
 
 
 def answer_figures() -> Iterator[Figure]:

@@ -7,17 +7,27 @@ sandbox's own processes. There is no project, no lab, no home, no ``/run``, no n
 import importlib.util
 import os
 import shutil
+import stat
 import sys
 from pathlib import Path
 
 import mlops_helpers
 from mlops_helpers.errors import RuntimeUnavailable
 
-__all__ = ["ENVIRONMENT", "NEXT", "bubblewrap", "in_temporary_folders", "program", "refuse_to_show"]
+__all__ = [
+    "ENVIRONMENT",
+    "NEXT",
+    "bubblewrap",
+    "in_temporary_folders",
+    "private_folder",
+    "program",
+    "refuse_to_show",
+]
 
 NEXT = (
-    "Next: apt-get install bubblewrap, and allow user namespaces where the system forbids them; or, only for "
-    "submissions whose authors you trust with this machine: --trust"
+    "Next: make setup (it brings bubblewrap on Linux x86-64; elsewhere: apt-get install bubblewrap), and allow user "
+    "namespaces where the system forbids them; or, only for submissions whose authors you trust with this machine: "
+    "--trust"
 )
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 _ETC = "alternatives fonts hosts ld.so.cache ld.so.conf ld.so.conf.d localtime mime.types nsswitch.conf"
@@ -52,6 +62,17 @@ def _prefixes() -> list[Path]:
 def in_temporary_folders() -> list[str]:
     """Return what Python needs of folders that every submission has for itself, where the project lies in one."""
     return [str(path) for path in _prefixes() if any(path.is_relative_to(folder) for folder in _TEMPORARY)]
+
+
+def private_folder() -> Path | None:
+    """Return a folder of which Python needs what only its owner may read (it was made with umask 077), if any."""
+    needed = [Path(str(module.__file__)) for module in (os, mlops_helpers)] + [Path(sys.executable)]
+    for folder in _prefixes():
+        for path in needed:
+            inside = [part for part in (path, *path.parents) if part.is_relative_to(folder)]
+            if not all(part.stat().st_mode & stat.S_IROTH for part in inside):
+                return folder
+    return None
 
 
 def refuse_to_show(hidden: Path) -> None:

@@ -6,7 +6,6 @@ whose bytes, lab and checks are the same as then is not graded again.
 
 import contextlib
 import dataclasses
-import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -20,7 +19,7 @@ from mlops_helpers.errors import ParameterError
 from mlops_helpers.teach.grading_handed import Refused, read
 from mlops_helpers.teach.grading_late import LatePolicy, seconds_late
 from mlops_helpers.teach.grading_results import SubmissionResult
-from mlops_helpers.teach.grading_store import Job, Store, folder_in
+from mlops_helpers.teach.grading_store import Job, Store, copies
 from mlops_helpers.teach.grading_submissions import Submission, find, read_roster
 from mlops_helpers.teach.grading_worker import GraderProcess, Recipe, not_graded
 from mlops_helpers.teach.labs import Lab
@@ -152,10 +151,10 @@ def grade_class(
     remarks += [f"no submission, left out: {name}" for name in others]
     store = Store(out, lab, options)
     results: dict[str, SubmissionResult] = {}
-    with _emptied(folder_in(out, "copies")) as copies:
+    with copies(out) as copied:
         jobs = []
         for number, submission in enumerate(found):
-            taken = _taken(submission, lab, copies / f"{number}.ipynb")
+            taken = _taken(submission, lab, copied / f"{number}.ipynb")
             earlier = store.kept(taken) if isinstance(taken, Job) else taken
             if earlier is not None:
                 results[submission.student] = earlier
@@ -174,17 +173,6 @@ def grade_class(
         penalty = late.penalty(result.earned, by) if late is not None else 0.0
         marked.append(Marked(dataclasses.replace(result, late_seconds=by), penalty))
     return ClassReport(lab, tuple(marked), kept, tuple(remarks), time.perf_counter() - start)
-
-
-@contextlib.contextmanager
-def _emptied(folder: Path) -> Iterator[Path]:
-    """Give the folder, without what a killed run has left in it, and remove it in the end."""
-    shutil.rmtree(folder)
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _by_question(points: Iterable[tuple[str, float]]) -> dict[str, float]:

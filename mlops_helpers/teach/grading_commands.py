@@ -14,7 +14,7 @@ from mlops_helpers.teach.grading import SANDBOXES
 from mlops_helpers.teach.grading_class import ClassReport, Graders, LocalGraders, grade_class
 from mlops_helpers.teach.grading_late import LatePolicy, parse_due
 from mlops_helpers.teach.grading_reports import write_reports
-from mlops_helpers.teach.grading_store import at_fault
+from mlops_helpers.teach.grading_store import at_fault, claim, holds
 from mlops_helpers.teach.grading_worker import Recipe
 from mlops_helpers.teach.outfolder import locked
 from mlops_helpers.workspace import project_root
@@ -27,7 +27,7 @@ _LINES = 10  # of progress, where there is no terminal
 def grade_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of ``opslab grade``."""
     parser.add_argument("submissions", type=Path, help="folder with a notebook or a folder a student, or one notebook")
-    parser.add_argument("--lab", required=True, metavar="NAME", help="the lab's name, or its folder")
+    parser.add_argument("--lab", required=True, metavar="NAME", help="a lab's name, or the path of your own: ./LAB")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the results go (build/grades/NAME)")
     parser.add_argument("--workers", type=_positive, metavar="N", help="submissions at a time (one a processor)")
     parser.add_argument("--scheduler", metavar="ADDRESS", help="grade on a Dask cluster, such as tcp://10.0.0.1:8786")
@@ -50,8 +50,9 @@ def grade(args: argparse.Namespace) -> int:
     lab = labs.load(args.lab)
     options = {"sandbox": args.sandbox, "trust": args.trust, "seed": args.seed}
     out = args.out or project_root() / "build" / "grades" / lab.name
-    if args.submissions.is_dir() and out.resolve().is_relative_to(args.submissions.resolve()):
-        raise ParameterError(f"{out} lies in the folder of the submissions; name another: --out FOLDER")
+    if holds(args.submissions, lab.folder):  # its checks run here, outside every sandbox
+        raise ParameterError(f"the lab {lab.folder} lies among the submissions {args.submissions}. Next: move it away")
+    claim(out, args.submissions, lab.folder)
     recipe = Recipe(lab.name, lab.folder, options)
     with locked(out, "opslab grade --out FOLDER") as folder, _progress() as on_progress:
         report = grade_class(

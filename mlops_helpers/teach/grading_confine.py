@@ -14,7 +14,16 @@ import struct
 from pathlib import Path
 from typing import Any
 
-__all__ = ["HOME", "drop_root", "enter_namespaces", "give_up_rights", "limit_resources", "own_folders"]
+__all__ = [
+    "HOME",
+    "drop_root",
+    "enter_namespaces",
+    "give_up_rights",
+    "is_root_of_machine",
+    "limit_resources",
+    "own_folders",
+    "protect_proc",
+]
 
 HOME = "/tmp/home"  # noqa: S108 (the sandbox's own)
 
@@ -23,6 +32,7 @@ _NEW_PID = 0x20000000
 _NOSUID_NODEV = 0x2 | 0x4
 _NOEXEC = 0x8
 _BIND = 0x1000 | 0x4000  # with what is mounted below
+_READ_ONLY_FROM_NOW_ON = 0x1000 | 0x20 | 0x1
 _PR_SET_DUMPABLE, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 4, 24, 38
 _CAPABILITY_VERSION = 0x20080522
 _MAPPED = 4
@@ -41,6 +51,11 @@ def _must(result: int, what: str) -> None:
 
 def _mount(kind: str, target: str, flags: int, options: str = "") -> None:
     _must(_libc.mount(kind.encode(), target.encode(), kind.encode(), flags, options.encode()), f"mount on {target}")
+
+
+def is_root_of_machine() -> bool:
+    """Say whether this user is the one whom the kernel's own files belong to; root of a container may be another."""
+    return os.stat("/proc/sys/kernel").st_uid == os.getuid()  # noqa: PTH116
 
 
 def drop_root(user: int) -> None:
@@ -91,6 +106,12 @@ def own_folders(disk_bytes: int, needed: list[str]) -> None:
         flags = struct.unpack("16sh14x", fcntl.ioctl(any_socket, _SIOCGIFFLAGS, request))[1]
         fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", flags | _IFF_UP))
     _write("/proc/sys/user/max_user_namespaces", "0")
+
+
+def protect_proc() -> None:
+    """Let nobody write to ``/proc`` any more: whoever it belongs to, the kernel's settings stay what they are."""
+    flags = _READ_ONLY_FROM_NOW_ON | _NOSUID_NODEV | _NOEXEC
+    _must(_libc.mount(None, b"/proc", None, flags, None), "/proc read-only")
 
 
 def limit_resources(limits: dict[str, Any], confined: bool) -> None:

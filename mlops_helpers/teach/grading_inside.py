@@ -132,9 +132,10 @@ def _become_submission(channel: int, output: int, limits: dict[str, Any], confin
         os.dup2(output, 1)
         os.dup2(output, 2)
         os.close(output)
-        if confined:
-            grading_confine.give_up_rights()
         grading_confine.limit_resources(limits, confined)
+        if confined:
+            grading_confine.protect_proc()
+            grading_confine.give_up_rights()
     except OSError as error:
         lines.write({"failed": str(error)})
         return

@@ -23,7 +23,15 @@ from pathlib import Path
 from mlops_helpers.deploy import cgroups
 from mlops_helpers.deploy.release import Limits as GroupLimits
 from mlops_helpers.errors import ParameterError, RuntimeUnavailable, ServiceError
-from mlops_helpers.teach.grading_bubblewrap import ENVIRONMENT, NEXT, bubblewrap, in_temporary_folders, refuse_to_show
+from mlops_helpers.teach.grading_bubblewrap import (
+    ENVIRONMENT,
+    NEXT,
+    bubblewrap,
+    in_temporary_folders,
+    private_folder,
+    refuse_to_show,
+)
+from mlops_helpers.teach.grading_confine import is_root_of_machine
 from mlops_helpers.teach.imports import Import
 
 __all__ = ["Forked", "Limits", "Sandbox", "SandboxLost"]
@@ -95,14 +103,16 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         if kind == "bwrap":
             refuse_to_show(hidden)
-        # Without rights over the paths (a home that is root's alone), another user cannot load Python: root stays root,
-        # in a user namespace, and the control group and the grader's watch bound its processes.
-        users = [_USER + secrets.randbelow(_USERS), 0] if kind == "bwrap" and os.getuid() == 0 else [0]
+        users = [0]
+        if kind == "bwrap" and os.getuid() == 0:
+            # Root of a container has no other users where none are mapped, and stays what it is: nobody outside.
+            # Root of the machine never does: to it belong the kernel's settings.
+            users = [_USER + secrets.randbelow(_USERS), *([] if is_root_of_machine() else [0])]
         try:
             for user in users:
                 if self._started(user):
                     return
-            raise RuntimeUnavailable(f"no sandbox for submissions: {self._why}. {NEXT}")
+            raise RuntimeUnavailable(f"no sandbox for submissions: {self._why}. {self._next(users)}")
         except BaseException:
             self.close()
             raise
@@ -111,6 +121,15 @@ class Sandbox:
     def confined(self) -> bool:
         """Whether submissions are kept from this machine at all."""
         return self._kind == "bwrap"
+
+    def _next(self, users: list[int]) -> str:
+        private = private_folder()
+        if private is None or users == [0]:
+            return NEXT
+        return (
+            f"Root's submissions run as another user, who cannot read {private}. Next: chmod -R go+rX "
+            f"{shlex.quote(str(private))}, or grade as a user who is not root"
+        )
 
     def said(self) -> str:
         """Return the last line that the sandbox wrote to its standard error."""

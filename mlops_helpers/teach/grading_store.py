@@ -1,4 +1,7 @@
-"""Results that stay: each student's in a file of its own, so that an interrupted class is taken up again."""
+"""The folder of results: each student's in a file of its own, so that an interrupted class is taken up again.
+
+It is new, empty, or from an earlier run, which a file in it shows: nothing else is ever written over or removed.
+"""
 
 import contextlib
 import dataclasses
@@ -9,16 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlops_helpers.errors import WorkspaceError
+from mlops_helpers.errors import ParameterError, WorkspaceError
 from mlops_helpers.teach.grading_results import SubmissionResult
 from mlops_helpers.teach.grading_submissions import file_name
 from mlops_helpers.teach.grading_worker import GRADER_FAILED
 from mlops_helpers.teach.labs import Lab
-from mlops_helpers.workspace import atomic_file
+from mlops_helpers.workspace import atomic_file, writable_folder
 
-__all__ = ["Job", "Store", "at_fault", "folder_in", "lab_files"]
+__all__ = ["Job", "Store", "at_fault", "claim", "copies", "folder_in", "holds", "lab_files"]
 
-_NOT_GRADED_WITH = {"mutants", "right", "student.ipynb", "__pycache__"}  # below a lab's folder
+_MADE_BY = ".opslab-grade"  # in a folder of results
+_NOT_GRADED_WITH = {"answers", "student.ipynb", "__pycache__"}  # below a lab's folder
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,48 @@ def at_fault(result: SubmissionResult) -> bool:
     """Return whether a check, or the grader, failed of itself: points may be missing that the student earned."""
     checks = any(check.status == "error" for check in result.checks)
     return checks or any(finding.kind == GRADER_FAILED for finding in result.findings)
+
+
+def claim(out: Path, *inputs: Path) -> None:
+    """Take a folder for results; nothing is written before it is known to be nobody else's.
+
+    Raises ``ParameterError`` when it is, holds or lies in one of the inputs, by whatever path that is named, and when
+    it has files that no earlier run has made; ``WorkspaceError`` when it cannot be written.
+    """
+    remedy = "Nothing was touched. Next: name a folder of its own: --out FOLDER"
+    for path in inputs:
+        if holds(out, path) or holds(path, out):
+            raise ParameterError(f"the output folder {out.resolve()} is, holds or lies in {path.resolve()}. {remedy}")
+    mark = out / _MADE_BY
+    if out.is_dir() and not mark.is_file() and (others := sorted(path.name for path in out.iterdir())):
+        raise ParameterError(f"the output folder {out.resolve()} has files of others, such as {others[0]}. {remedy}")
+    writable_folder(out, "--out FOLDER")
+    mark.touch()
+
+
+def holds(folder: Path, path: Path) -> bool:
+    """Say whether a path is a folder or lies in it, also where links or letters of either case give it other names."""
+    whole = path.resolve()
+    return folder.exists() and any(above.exists() and above.samefile(folder) for above in (whole, *whole.parents))
+
+
+@contextlib.contextmanager
+def copies(out: Path) -> Iterator[Path]:
+    """Give a folder for copies of submissions, ``NUMBER.ipynb``, which are removed before and in the end."""
+    folder = folder_in(out, ".copies")
+    _remove_copies(folder)
+    try:
+        yield folder
+    finally:
+        _remove_copies(folder)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+
+
+def _remove_copies(folder: Path) -> None:
+    for path in folder.glob("*.ipynb"):
+        if path.stem.isdigit():
+            path.unlink()
 
 
 def folder_in(out: Path, name: str) -> Path:

@@ -1,5 +1,8 @@
 """One warm grader in a process of its own, so that whatever happens to it happens to one submission alone.
 
+It works in the checkout, never where the command was called: that may be a folder of submissions, in which a student's
+files would be taken for the grader's own (its key, its models).
+
 The process answers lines of JSON: first ``{"grader": "module:name", "lab": folder, "options": {...}}``, then one job
 ``{"path": ..., "student": ..., "submitted_at": ...}`` a line. When its standard input ends, so does it, in the middle
 of a job too: the grader's context is left, and with it every sandbox.
@@ -70,7 +73,7 @@ class GraderProcess:
 
     def grade(self, path: Path, *, student: str, submitted_at: str) -> SubmissionResult:
         """Grade one submission; when the process dies, try once more with a new one, then say so in the result."""
-        job = {"path": str(path), "student": student, "submitted_at": submitted_at}
+        job = {"path": str(path.absolute()), "student": student, "submitted_at": submitted_at}
         why = ""
         for _ in range(2):
             if self._closed:
@@ -174,6 +177,10 @@ def _main() -> None:
         return
     from mlops_helpers.teach import labs
 
+    for variable in ("OPSLAB_WORKSPACE", "OPSLAB_CACHE"):
+        if folder := os.environ.get(variable):
+            os.environ[variable] = str(Path(folder).absolute())
+    os.chdir(labs.CHECKOUT if (labs.CHECKOUT / "labs").is_dir() else Path.home())
     module, _, name = recipe["grader"].partition(":")
     try:
         lab = labs.load(recipe["lab"])

@@ -5,43 +5,55 @@
     labs/NAME/lab.ipynb              the source: cells with nbgrader's metadata (schema 3), solutions between markers;
                                      its own metadata: {"opslab": {"lab": NAME, "minutes": 90,
                                                                    "difficulty": {QUESTION: "basic", ...}}}
-    labs/NAME/student.ipynb          what students get: made by ``opslab labs build``, never by hand
     labs/NAME/checks.py              pytest functions that judge submissions; they never leave the grader
-    labs/NAME/mutants/QUESTION.yaml  wrong answers, which the checks must reject
-    labs/NAME/right/QUESTION/*.py    other right answers, which they must accept: see ``labs_answers``
+    labs/NAME/answers/wrong/QUESTION.yaml   wrong answers, which the checks must reject
+    labs/NAME/answers/right/QUESTION/*.py   other right answers, which they must accept: see ``labs_answers``
+    notebooks/labs/NAME.ipynb        the student version, in which students work: made by ``opslab labs build``
 
-A question is a solution cell, named by its ``grade_id``.
+A question is a solution cell, named by its ``grade_id``. The student version records the hash of what was built, so
+that building again never overwrites what a student wrote into it. A lab of one's own, in a folder that is named by a
+path, has its student version beside its source: ``FOLDER/student.ipynb``.
 
 >>> lab = labs.load("quality")
 >>> labs.questions(lab)["recall"]     # the cell's source, with the solution
 >>> labs.build(lab)                   # the student version, as a notebook
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlops_helpers.errors import ParameterError, StructureError
+import mlops_helpers
+from mlops_helpers.errors import NotebookError, ParameterError, StructureError
 from mlops_helpers.teach import documents, labs_regions
 from mlops_helpers.teach.documents import Document
-from mlops_helpers.workspace import project_root
 
 if TYPE_CHECKING:
     import nbformat
 
-__all__ = ["DIFFICULTIES", "Lab", "build", "load", "marked", "names", "questions"]
+__all__ = ["CHECKOUT", "DIFFICULTIES", "Lab", "build", "is_untouched", "load", "marked", "names", "questions"]
 
 DIFFICULTIES = ("basic", "standard", "advanced")
+CHECKOUT = Path(mlops_helpers.__file__).resolve().parents[1]
+"""Where the project's labs are: beside this package, never in the folder where a command is called."""
+
+_BUILT = "built"  # in metadata.opslab: the hash of what was built
 
 
 @dataclass(frozen=True)
 class Lab:
-    """A lab: its title, how long it takes (minutes) and how difficult each question is (by ``DIFFICULTIES``)."""
+    """A lab: its title, how long it takes (minutes) and how difficult each question is (by ``DIFFICULTIES``).
+
+    ``student`` is the notebook that students get and work in.
+    """
 
     name: str
     folder: Path
+    student: Path
     title: str
     minutes: int
     difficulty: Mapping[str, str]
@@ -52,11 +64,6 @@ class Lab:
         return self.folder / "lab.ipynb"
 
     @property
-    def student(self) -> Path:
-        """The student version."""
-        return self.folder / "student.ipynb"
-
-    @property
     def checks(self) -> Path:
         """The pytest functions that judge submissions."""
         return self.folder / "checks.py"
@@ -64,21 +71,23 @@ class Lab:
 
 def names() -> list[str]:
     """Return the names of the project's labs, sorted."""
-    return sorted(path.parent.name for path in _home().glob("*/lab.ipynb"))
+    return sorted(path.parent.name for path in (CHECKOUT / "labs").glob("*/lab.ipynb"))
 
 
 def load(name: str | Path) -> Lab:
-    """Return a lab of the project by its name, or any lab by its folder.
+    """Return a lab of the project by its name, or a lab of one's own by a path with a slash in it.
+
+    A folder that merely has the name of a lab is never taken for it: it may be a student's.
 
     Raises ``ParameterError`` for one that is not there, naming those that are; ``NotebookError`` when its source
     cannot be read or does not say what it is.
     """
-    given = Path(name)
-    folder = given if (given / "lab.ipynb").is_file() else _home() / given
-    if not (folder / "lab.ipynb").is_file():
+    is_path = "/" in str(name)
+    folder = (Path(name) if is_path else CHECKOUT / "labs" / name).resolve()
+    if not (folder / "lab.ipynb").is_file() if is_path else str(name) not in names():
         raise ParameterError(
-            f"there is no lab {str(name)!r}; labs: {', '.join(names()) or 'none'}; a folder with a lab.ipynb is "
-            "accepted, too. Next: opslab labs list"
+            f"there is no lab {str(name)!r}; labs of the project: {', '.join(names()) or 'none'}; a lab of your own "
+            f"is written as a path with a slash, such as ./{Path(name).name}. Next: opslab labs list"
         )
     document = documents.read(folder / "lab.ipynb")
     about = document.content.get("metadata", {}).get("opslab")
@@ -87,13 +96,9 @@ def load(name: str | Path) -> Lab:
             f"{document.path}: metadata.opslab is {about!r}; accepted: lab (its name), minutes (whole number) and "
             f"difficulty (of each question one of {', '.join(DIFFICULTIES)})"
         )
-    return Lab(about["lab"], folder.resolve(), document.title, about["minutes"], about["difficulty"])
-
-
-def _home() -> Path:
-    """Return the folder of the project's labs, also for who works elsewhere."""
-    here = project_root() / "labs"
-    return here if here.is_dir() else Path(__file__).parents[2] / "labs"
+    handed_out = CHECKOUT / "notebooks" / "labs" / f"{folder.name}.ipynb"
+    student = handed_out if folder.parent == CHECKOUT / "labs" else folder / "student.ipynb"
+    return Lab(about["lab"], folder, student, document.title, about["minutes"], about["difficulty"])
 
 
 def marked(document: Document, role: str) -> dict[int, dict[str, Any]]:
@@ -122,7 +127,7 @@ def build(lab: Lab) -> "nbformat.NotebookNode":
     """Return the student version: stubs for solutions, no hidden tests, no outputs; all else as in the source.
 
     Cells with a ``grade_id`` cannot be deleted in Jupyter, and only solutions can be edited. The same source always
-    gives the same notebook.
+    gives the same notebook. Its metadata has the hash of its cells: see :func:`is_untouched`.
 
     Raises ``NotebookError`` when the source cannot be read, and ``StructureError`` naming the cell when markers are
     not balanced, stand in a cell that is no solution or check, or are missing in a solution.
@@ -144,7 +149,26 @@ def build(lab: Lab) -> "nbformat.NotebookNode":
             raw["metadata"] |= (
                 {"deletable": False} if about.get("solution") else {"deletable": False, "editable": False}
             )
+    content["metadata"]["opslab"][_BUILT] = _hash(content)
     return nbformat.from_dict(content)
+
+
+def is_untouched(path: Path) -> bool:
+    """Say whether a notebook's cells are as they were built, so that nothing of a student's is in them."""
+    try:
+        content = documents.read(path).content
+        return bool(content["metadata"]["opslab"][_BUILT] == _hash(content))
+    except (NotebookError, KeyError, TypeError):
+        return False
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    """Hash what a student can write into cells; Jupyter may store the rest otherwise when it saves."""
+    left_out = ("metadata", "id", "execution_count")
+    cells = [{key: value for key, value in cell.items() if key not in left_out} for cell in content["cells"]]
+    for cell in cells:
+        cell["source"] = "".join(cell["source"])
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
 
 
 def _for_students(source: str, about: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """The answers that a lab comes with: wrong ones, which its checks must reject, and other right ones.
 
-``right/QUESTION/NAME.py`` holds what takes the place of the question's solution region. ``mutants/QUESTION.yaml`` has
-the wrong ones by name: either such a text, too, or edits of the solution, each ``old`` lines and the ``new`` ones in
-their place, without the region's indentation.
+``answers/right/QUESTION/NAME.py`` holds what takes the place of the question's solution region.
+``answers/wrong/QUESTION.yaml`` has the wrong ones by name: either such a text, too, or edits of the solution, each
+``old`` lines and the ``new`` ones in their place, without the region's indentation.
 """
 
 import textwrap
@@ -13,17 +13,17 @@ from mlops_helpers.teach.labs import Lab
 
 __all__ = ["KINDS", "answers"]
 
-KINDS = ("mutants", "right")
+KINDS = ("wrong", "right")
 
 
 def answers(lab: Lab, kind: str) -> dict[str, dict[str, str]]:
-    """Return, by question and name, what takes the place of the solution: of the ``mutants`` or the ``right`` ones.
+    """Return, by question and name, what takes the place of the solution: of the ``wrong`` or the ``right`` ones.
 
     Raises ``StructureError`` for a file that is none of these, and for an edit of what the solution has not just once.
     """
     import yaml
 
-    folder = lab.folder / kind
+    folder = lab.folder / "answers" / kind
     found = {
         one.name: {path.stem: path.read_text("utf-8") for path in sorted(one.glob("*.py"))}
         for one in sorted(folder.glob("*"))

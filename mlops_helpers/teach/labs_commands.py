@@ -1,8 +1,9 @@
 """The command ``opslab labs``: arguments in, text and exit code out."""
 
 import argparse
+import os
 
-from mlops_helpers.errors import NotebookError
+from mlops_helpers.errors import NotebookError, ParameterError
 from mlops_helpers.teach import documents, labs_rules
 from mlops_helpers.teach import labs as rooms
 
@@ -14,13 +15,13 @@ def labs_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
     for action, text in (
         ("list", "what labs there are"),
-        ("build", "make the student versions: labs/NAME/student.ipynb"),
+        ("build", "make the student versions: notebooks/labs/NAME.ipynb"),
         ("check", "name every breach of the rules of labs"),
     ):
         sub = actions.add_parser(action, help=text, description=text.capitalize() + ".")
         if action == "check":
             sub.add_argument("--rules", action="store_true", help="list the rules and stop")
-        sub.add_argument("names", nargs="*", metavar="NAME", help="labs, or folders of labs (default: all)")
+        sub.add_argument("names", nargs="*", metavar="NAME", help="labs, or paths of labs of your own (default: all)")
 
 
 def labs(args: argparse.Namespace) -> int:
@@ -37,10 +38,19 @@ def _list(args: argparse.Namespace) -> int:
 
 
 def _build(args: argparse.Namespace) -> int:
-    for name in args.names or rooms.names():
-        lab = rooms.load(name)
-        documents.write(lab.student, rooms.build(lab))
-        print(lab.student)
+    """Write the student versions, but never over one that a student has changed."""
+    touched = []
+    for lab in [rooms.load(name) for name in args.names or rooms.names()]:
+        if os.path.lexists(lab.student) and not rooms.is_untouched(lab.student):
+            touched.append(lab.student)
+        else:
+            documents.write(lab.student, rooms.build(lab))
+            print(lab.student)
+    if touched:
+        raise ParameterError(
+            f"not built, as they may hold a student's answers: {', '.join(map(str, touched))}; accepted: as they were "
+            f"built. Next: move each away, such as: mv {touched[0]} {touched[0].with_suffix('.mine.ipynb')}"
+        )
     return 0
 
 

@@ -18,7 +18,7 @@ from mlops_helpers.teach.structure import Breach
 __all__ = ["RULES", "Check", "breaches", "checks"]
 
 POINTS = 100  # a lab's
-ENOUGH = {"mutants": 8, "right": 2}  # answers a question
+ENOUGH = {"wrong": 8, "right": 2}  # answers a question
 MINUTES = range(60, 121)
 _WORTH = ("question", "points")  # the arguments of ``worth`` that decide
 SAYS_MUCH = 24  # characters: a shorter line of a solution, such as "return total", stands elsewhere by chance
@@ -170,14 +170,14 @@ def answers(lab: Lab) -> Iterator[Finding]:
     for kind, enough in ENOUGH.items():
         given = labs_answers.answers(lab, kind)
         for question in sorted(set(given) - set(asked)):
-            yield None, f"ask {question!r}, or remove {kind}/{question}"
+            yield None, f"ask {question!r}, or remove answers/{kind}/{question}"
         for question in asked:
             texts: dict[str, str] = {}
             for name, text in given.get(question, {}).items():
                 if (twin := texts.setdefault(text.strip(), name)) != name:
-                    yield None, f"make {name} in {kind}/{question} another answer than {twin}"
+                    yield None, f"make {name} in answers/{kind}/{question} another answer than {twin}"
             if len(texts) < enough:
-                yield None, f"write {enough} or more answers in {kind}/{question} (found {len(texts)})"
+                yield None, f"write {enough} or more answers in answers/{kind}/{question} (found {len(texts)})"
 
 
 def student(lab: Lab) -> Iterator[Finding]:
@@ -186,7 +186,8 @@ def student(lab: Lab) -> Iterator[Finding]:
 
     built = nbformat.writes(labs.build(lab), version=nbformat.NO_CONVERT).rstrip("\n") + "\n"
     if not lab.student.is_file() or lab.student.read_text("utf-8") != built:
-        yield None, f"make student.ipynb anew. Next: opslab labs build {lab.name}"
+        named = lab.folder if lab.student.parent == lab.folder else lab.name
+        yield None, f"make {lab.student} anew. Next: opslab labs build {named}"
 
 
 RULES: dict[str, Callable[[Lab], Iterator[Finding]]] = {
