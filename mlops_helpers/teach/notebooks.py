@@ -5,7 +5,6 @@ outputs. What one notebook does wrong never keeps another from running.
 """
 
 import os
-import shutil
 import stat
 import time
 from collections.abc import Iterable, Mapping
@@ -44,51 +43,60 @@ def run(
 
     ``paths``: files, folders, globs; all chapters by default. ``given``: parameters by name, checked against
     what the notebooks declare before anything runs. ``out`` receives executed copies, pages, ``index.html``
-    and ``results.json`` (default ``build/course``); what the previous run left there goes. ``jobs``: kernels
+    and ``results.json`` (default ``build/course``); what an earlier run left there of these notebooks is replaced,
+    of others it stays, also in the index, and what no run made is never touched. ``jobs``: kernels
     at a time, by default one a processor. ``timeout``: seconds for one cell. ``compare``: whether check cells
     are compared; by default they are, except in notebooks whose parameters were changed, where the stored
     outputs need not hold.
 
     With ``OPSLAB_WORKSPACE`` set, all notebooks share that workspace and run one after another.
 
-    Raises ``NotebookError`` for a path without notebooks, ``ParameterError`` for a bad parameter and
-    ``WorkspaceError`` when ``out`` cannot be written or another run writes to it. What a notebook does wrong is in
-    the report.
+    Raises ``NotebookError`` for a path without notebooks, ``ParameterError`` for a bad parameter and where a notebook
+    lies in ``out``, and ``WorkspaceError`` when ``out`` cannot be written, another run writes to it, or somebody else's
+    files stand where this run's would. What a notebook does wrong is in the report.
     """
     start = time.perf_counter()
     observer = observer or Silence()
+    out = out or project_root() / "build" / "course"
     loaded = [(path, _read(path)) for path in documents.select(paths)]
     good = [document for _, document in loaded if isinstance(document, Document)]
     assignments, remarks = parameters.assign(good, dict(given or {}))
-    with outfolder.locked(out or project_root() / "build" / "course") as folder:
-        layout = outfolder.layout([document.path for document in good])
-        before = outfolder.forget_previous(folder)
+    outfolder.refuse_sources(out, [path for path, _ in loaded])
+    with outfolder.locked(out) as folder:
+        place = outfolder.OutFolder(folder)
+        layout = place.layout([document.path for document in good])
         shared = os.environ.get("OPSLAB_WORKSPACE")
-        todo, remedy = [], "export OPSLAB_WORKSPACE=FOLDER" if shared else outfolder.REMEDY
+        place.refuse_foreign(layout.values(), workspaces=not shared)
+        before = {row["source"]: row["seconds"] for row in place.rows}
+        todo = []
         for document, values in zip(good, assignments, strict=True):
-            own = folder / "workspaces" / layout[document.path]
-            shutil.rmtree(own, ignore_errors=True)
-            todo.append(Job(document, values, writable_folder(Path(shared) if shared else own, remedy)))
-        todo.sort(key=lambda job: -before.get(str(job.document.path), 0.0))  # the longest first: all end soonest
+            own = place.fresh_workspace(layout[document.path]) if not shared else None
+            mine = own or writable_folder(Path(str(shared)), "export OPSLAB_WORKSPACE=FOLDER")
+            todo.append(Job(document, values, mine))
+        # the longest first: all end soonest
+        todo.sort(key=lambda job: -before.get(place.source(job.document.path), 0.0))
         results: dict[Path, NotebookResult] = {}
         for path, problem in loaded:
             if isinstance(problem, NotebookError):
                 results[path] = _unreadable(path, problem)
                 observer.finished(results[path])
-        with Batch(todo, at_a_time=1 if shared else jobs, timeout=timeout, plain=plain_kernels) as batch:
-            ended = batch.finished(observer)
-            for finished in ended:
-                from mlops_helpers.teach import pages  # loaded late: the kernels are at work meanwhile
+        with place.stage() as stage:
+            with Batch(todo, at_a_time=1 if shared else jobs, timeout=timeout, plain=plain_kernels) as batch:
+                ended = batch.finished(observer)
+                for finished in ended:
+                    from mlops_helpers.teach import pages  # loaded late: the kernels are at work meanwhile
 
-                result = pages.write_notebook(_result(finished, compare), finished.outcome.executed, folder, layout)
-                results[result.path] = result
-                observer.finished(result)
-            kernels = batch.host.description
-        from mlops_helpers.teach import pages
+                    result, executed = _result(finished, compare), finished.outcome.executed
+                    result = pages.write_notebook(result, executed, place, stage, layout)
+                    results[result.path] = result
+                    observer.finished(result)
+                kernels = batch.host.description
+            from mlops_helpers.teach import pages
 
-        ordered = tuple(results[path] for path, _ in loaded)
-        report = Report(ordered, time.perf_counter() - start, kernels, tuple(remarks), folder / "index.html")
-        pages.write_index(report, folder)
+            ordered = tuple(results[path] for path, _ in loaded)
+            index = folder / outfolder.INDEX
+            report = Report(ordered, time.perf_counter() - start, kernels, tuple(remarks), index)
+            place.publish(pages.write_index(report, place, stage))
     return report
 
 

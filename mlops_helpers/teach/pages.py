@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlops_helpers.errors import CellError
 from mlops_helpers.teach import documents
+from mlops_helpers.teach.outfolder import INDEX, RESULTS, OutFolder
 from mlops_helpers.teach.results import NotebookResult, Report
 from mlops_helpers.workspace import atomic_file
 
@@ -36,7 +37,7 @@ READABLE = """<style>
 nav a { color: #0550ae; font: 1rem system-ui, sans-serif; text-decoration: underline; }
 </style>"""
 
-INDEX = """\
+TEMPLATE = """\
 <!DOCTYPE html>
 <html lang="en">
 <head>
@@ -71,8 +72,8 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4
 <body>
 <main>
 <h1>{{ headline }}</h1>
-<p class="facts">The Operations Lab · {{ finished }} · {{ "%.1f"|format(report.seconds) }} s in all ·
-{{ report.kernels }}{% for remark in report.remarks %} · {{ remark }}{% endfor %}</p>
+<p class="facts">The Operations Lab · {{ record.finished }} · {{ "%.1f"|format(record.seconds) }} s in all ·
+{{ record.kernels }}{% for remark in record.remarks %} · {{ remark }}{% endfor %}</p>
 <div class="scroll" role="region" aria-label="Results" tabindex="0">
 <table>
 <caption>Each notebook as it ran; follow its title to read it with its outputs.</caption>
@@ -80,39 +81,38 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4
 <th scope="col">Cells</th>
 <th scope="col">Checks</th><th scope="col">Parameters given</th><th scope="col">Files</th></tr></thead>
 <tbody>
-{% for result, row in rows %}<tr>
-<th scope="row">{% if row.page %}<a href="{{ row.page|link }}">{{ result.title }}</a>{%
- else %}{{ result.title }}{% endif %}
+{% for row in record.notebooks %}<tr>
+<th scope="row">{% if row.page %}<a href="{{ row.page|link }}">{{ row.title }}</a>{% else %}{{ row.title }}{% endif %}
 <br><small>{{ row.notebook }}</small></th>
-<td class="status {{ result.status }}">{{ marks[result.status] }} {%
- if result.status != "passed" %}<a class="{{ result.status }}" href="#problem-{{ row.number }}">{{
- result.status }}</a>{% else %}passed{% endif %}</td>
-<td class="number">{{ "%.1f"|format(result.seconds) }}</td>
-<td class="number">{{ result.cells[0] }} of {{ result.cells[1] }}{%
- for line in result.cut %}<br><small>{{ line }}</small>{% endfor %}</td>
-<td>{% if result.not_compared %}not compared ({{ result.not_compared }}){% else %}{{
- result.checks - result.mismatches|length }} of {{ result.checks }} match{% endif %}</td>
-<td>{% for name, value in result.parameters.items() %}<code>{{ name }} = {{ value.__repr__() }}</code><br>{%
+<td class="status {{ row.status }}">{{ marks[row.status] }} {%
+ if row.status != "passed" %}<a class="{{ row.status }}" href="#problem-{{ loop.index }}">{{ row.status }}</a>{%
+ else %}passed{% endif %}{% if row.earlier %}<br><small>in the run of {{ row.finished }}</small>{% endif %}</td>
+<td class="number">{{ "%.1f"|format(row.seconds) }}</td>
+<td class="number">{{ row.cells_executed }} of {{ row.cells }}{%
+ for line in row.output_cut %}<br><small>{{ line }}</small>{% endfor %}</td>
+<td>{% if row.not_compared %}not compared ({{ row.not_compared }}){% else %}{{
+ row.checks_compared - row.mismatches|length }} of {{ row.checks_compared }} match{% endif %}</td>
+<td>{% for name, value in row.parameters.items() %}<code>{{ name }} = {{ value.__repr__() }}</code><br>{%
  else %}defaults{% endfor %}</td>
 <td>{% if row.executed %}<a href="{{ row.executed|link }}" aria-label="Executed notebook of {{
- result.title }}">.ipynb</a>{% endif %}</td>
+ row.title }}">.ipynb</a>{% endif %}</td>
 </tr>
 {% endfor %}</tbody>
 </table>
 </div>
-{% for result, row in rows if result.status != "passed" %}
-<section class="problem" id="problem-{{ row.number }}" aria-labelledby="heading-{{ row.number }}">
-<h2 id="heading-{{ row.number }}">{{ result.title }}: {{ result.status }}</h2>
-{% if result.error %}<p>{{ result.error }}</p>
-{% if result.error.source is defined %}{% if row.page and result.failed_cell %}<p><a href="{{
- row.page|link }}#cell-id={{ result.failed_cell }}">See the cell with its output</a></p>{% endif %}
-<h3>Source of cell {{ result.error.cell }}</h3><pre>{{ result.error.source }}</pre>
-{% if result.error.traceback %}<h3>Traceback</h3><pre>{{ result.error.traceback }}</pre>
+{% for row in record.notebooks %}{% if row.status != "passed" %}
+<section class="problem" id="problem-{{ loop.index }}" aria-labelledby="heading-{{ loop.index }}">
+<h2 id="heading-{{ loop.index }}">{{ row.title }}: {{ row.status }}</h2>
+{% if row.error %}<p>{{ row.error.message }}</p>
+{% if row.error.source is defined %}{% if row.page and row.error.cell_id %}<p><a href="{{
+ row.page|link }}#cell-id={{ row.error.cell_id }}">See the cell with its output</a></p>{% endif %}
+<h3>Source of cell {{ row.error.cell }}</h3><pre>{{ row.error.source }}</pre>
+{% if row.error.traceback %}<h3>Traceback</h3><pre>{{ row.error.traceback }}</pre>
 {% endif %}{% endif %}{% endif %}
-{% for mismatch in result.mismatches %}<h3>Check cell {{ mismatch.cell }} (id {{ mismatch.cell_id }})</h3>
+{% for mismatch in row.mismatches %}<h3>Check cell {{ mismatch.cell }} (id {{ mismatch.cell_id }})</h3>
 <pre>{{ mismatch.reason }}</pre>{% endfor %}
 </section>
-{% endfor %}
+{% endif %}{% endfor %}
 </main>
 </body>
 </html>
@@ -120,35 +120,35 @@ pre { background: var(--panel); border: 1px solid var(--line); border-radius: .4
 
 
 def write_notebook(
-    result: NotebookResult, executed: "NotebookNode", out: Path, layout: dict[Path, Path]
+    result: NotebookResult, executed: "NotebookNode", out: OutFolder, stage: Path, layout: dict[Path, Path]
 ) -> NotebookResult:
-    """Write the executed copy and its page below ``out``; return the result with both named.
+    """Write the executed copy and its page below ``stage``; return the result with the files that they become.
 
-    Raises ``WorkspaceError`` when ``out`` cannot be written.
+    Raises ``WorkspaceError`` when ``stage`` cannot be written.
     """
-    stem = out / layout[result.path]
-    copy, page = Path(f"{stem}.ipynb"), Path(f"{stem}.html")
-    documents.write(copy, executed)
+    copy, page = (Path(f"{layout[result.path]}{suffix}") for suffix in (".ipynb", ".html"))
+    documents.write(stage / copy, executed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about ids and alternative texts: opslab check's matter
         html, _ = _exporter().from_notebook_node(executed, {"metadata": {"name": result.title}})
-    html = _linked(FOREIGN_SCRIPT.sub("", html), result.path, page, out, layout)
-    with atomic_file(page) as stage:
-        stage.write_text(html, encoding="utf-8")
-    return dataclasses.replace(result, executed=copy, page=page)
+    html = _linked(FOREIGN_SCRIPT.sub("", html), result.path, out.folder / page, out, layout)
+    with atomic_file(stage / page) as file:
+        file.write_text(html, encoding="utf-8")
+    return dataclasses.replace(result, executed=out.folder / copy, page=out.folder / page)
 
 
-def _linked(html: str, notebook: Path, page: Path, out: Path, layout: dict[Path, Path]) -> str:
-    """Lead links between notebooks to their pages, or to their files where this run made no page; and home."""
-    pages = {path.resolve(): Path(f"{out / stem}.html") for path, stem in layout.items()}
+def _linked(html: str, notebook: Path, page: Path, out: OutFolder, layout: dict[Path, Path]) -> str:
+    """Lead links between notebooks to their pages, or to their files where no run made a page; and home."""
+    pages = {(out.folder / row["source"]).resolve(): out.folder / row["page"] for row in out.rows if row["page"]}
+    pages |= {path.resolve(): out.folder / f"{place}.html" for path, place in layout.items()}
 
     def link(match: re.Match[str]) -> str:
         target = (notebook.parent / urllib.parse.unquote(match[1])).resolve()
         there = os.path.relpath(pages.get(target, target), page.parent)
         return f'href="{urllib.parse.quote(Path(there).as_posix())}"'
 
-    home = urllib.parse.quote(Path(os.path.relpath(out / "index.html", page.parent)).as_posix())
-    nav = f'<nav style="padding: 1rem"><a href="{home}">All notebooks of this run</a></nav>'
+    home = urllib.parse.quote(Path(os.path.relpath(out.folder / INDEX, page.parent)).as_posix())
+    nav = f'<nav style="padding: 1rem"><a href="{home}">All notebooks</a></nav>'
     html = LOCAL_NOTEBOOK.sub(link, html)
     html = BODY.sub(lambda match: match[0] + nav, html, count=1)
     return html.replace("</head>", f"{READABLE}</head>", 1)
@@ -174,14 +174,20 @@ def _coloured(text: str) -> str:
     return str(ansi2html(text if text.count("\x1b") <= MANY_COLOURS else strip_ansi(text)))
 
 
-def write_index(report: Report, out: Path) -> None:
-    """Write ``index.html`` and ``results.json`` below ``out``; links are relative: folders move."""
+def write_index(report: Report, out: OutFolder, stage: Path) -> list[dict[str, Any]]:
+    """Write ``index.html`` and ``results.json`` below ``stage``, with relative links: folders move.
+
+    The report is this run's; rows of notebooks that only earlier runs executed stay as they were. Returns all rows.
+    """
     import jinja2
 
-    rows = [_row(result, number, out) for number, result in enumerate(report.results, 1)]
-    finished = datetime.now(UTC)
+    finished = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    fresh = [_row(result, out, finished) for result in report.results]
+    run_now = {row["source"] for row in fresh}
+    earlier = [row | {"earlier": True} for row in out.rows if row["source"] not in run_now]
+    rows = sorted(fresh + earlier, key=lambda row: Path(row["source"]).parts)
     record = {
-        "finished": finished.isoformat(timespec="seconds"),
+        "finished": finished,
         "seconds": round(report.seconds, 3),
         "passed": report.passed,
         "kernels": report.kernels,
@@ -190,31 +196,31 @@ def write_index(report: Report, out: Path) -> None:
     }
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
     environment.filters["link"] = urllib.parse.quote
-    page = environment.from_string(INDEX).render(
-        report=report,
-        rows=list(zip(report.results, rows, strict=True)),
-        headline=_headline(report),
-        finished=finished.strftime("%Y-%m-%d %H:%M UTC"),
+    page = environment.from_string(TEMPLATE).render(
+        record=record,
+        headline=_headline(report, earlier),
         marks={"passed": "✔", "mismatch": "≠", "failed": "✘"},
     )
     for name, text in (
-        ("results.json", json.dumps(record, indent=2, ensure_ascii=False, default=repr) + "\n"),
-        ("index.html", page),
+        (RESULTS, json.dumps(record, indent=2, ensure_ascii=False, default=repr) + "\n"),
+        (INDEX, page),
     ):
-        with atomic_file(out / name) as stage:
-            stage.write_text(text, encoding="utf-8")
+        with atomic_file(stage / name) as file:
+            file.write_text(text, encoding="utf-8")
+    return rows
 
 
-def _headline(report: Report) -> str:
+def _headline(report: Report, earlier: list[dict[str, Any]]) -> str:
     bad = sum(result.status != "passed" for result in report.results)
     total = len(report.results)
     noun = "notebook" if total == 1 else "notebooks"
-    return f"{bad} of {total} {noun} did not pass" if bad else f"{total} {noun} passed"
+    others = f"; {len(earlier)} more from earlier runs" if earlier else ""
+    return (f"{bad} of {total} {noun} did not pass" if bad else f"{total} {noun} passed") + others
 
 
-def _row(result: NotebookResult, number: int, out: Path) -> dict[str, Any]:
+def _row(result: NotebookResult, out: OutFolder, finished: str) -> dict[str, Any]:
     def relative(path: Path | None) -> str | None:
-        return path.relative_to(out).as_posix() if path else None
+        return path.relative_to(out.folder).as_posix() if path else None
 
     error: dict[str, Any] | None = None
     if result.error is not None:
@@ -223,8 +229,10 @@ def _row(result: NotebookResult, number: int, out: Path) -> dict[str, Any]:
             error |= {key: getattr(result.error, key) for key in ("cell", "source", "traceback")}
             error["cell_id"] = result.failed_cell
     return {
-        "number": number,
         "notebook": os.path.relpath(result.path),
+        "source": out.source(result.path),
+        "finished": finished,
+        "earlier": False,
         "title": result.title,
         "status": result.status,
         "seconds": round(result.seconds, 3),
