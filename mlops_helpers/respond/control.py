@@ -1,6 +1,7 @@
 """A control: how long a write of one byte takes that no service does. If it waits, the machine is to blame."""
 
 import os
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -13,10 +14,10 @@ EVERY_SECONDS = 0.25
 
 
 class Control:
-    """Writes one byte to a file in ``folder`` and syncs it, at an interval, in a thread; a context."""
+    """Writes one byte to a file without a name in ``folder`` and syncs it, at an interval, in a thread; a context."""
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / "control"
+        self._folder = folder
         self._waits: list[tuple[float, float]] = []  # when a write was due, and for how long it was overdue
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
@@ -32,10 +33,9 @@ class Control:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._end.set()
         self._thread.join()
-        self._path.unlink(missing_ok=True)
 
     def _run(self) -> None:
-        with self._path.open("wb", buffering=0) as file:
+        with tempfile.TemporaryFile(dir=self._folder, buffering=0) as file:
             due = time.time() + EVERY_SECONDS
             while not self._end.wait(max(0.0, due - time.time())):
                 file.write(b".")

@@ -64,6 +64,8 @@ class Drill:
         self._fix: Fix | None = scenario.fixes[fix] if fix else None
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**6:06d}"  # an id would give a blind one away
         self.folder = writable_folder(folder, "folder=FOLDER") if folder else workspace("drills", name)
+        if any(self.folder.iterdir()):
+            raise DrillError(f"{self.folder} is not empty; accepted: a new folder. Nothing in it was changed")
         self.journal = Journal(self.folder / "journal.jsonl")
         self._stage = Stage(self.folder, seed=seed, time_lapse=time_lapse, notify=self._paged)
         self._ending, self._faults = ExitStack(), ExitStack()

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -113,8 +114,16 @@ class FileText:
             raise WorkspaceError(f"{self.path} cannot be read: {error}; accepted: a text file") from error
 
     def write(self, value: str | None) -> None:
-        """Write the text, wholly or not at all; None removes the file. Raises ``WorkspaceError``."""
+        """Write the text, wholly or not at all; None removes the file if it still has the text that was wanted.
+
+        Raises ``WorkspaceError``.
+        """
         if value is None:
+            if self.read() not in (None, self.wanted):
+                raise WorkspaceError(
+                    f"{self.path} has another text than this runbook wrote; nothing was removed. "
+                    "Next: read it, then remove it yourself"
+                )
             self.path.unlink(missing_ok=True)
         else:
             with atomic_file(self.path) as stage:
@@ -156,7 +165,7 @@ class FilesInFolder:
                 (set(value) - here, self.archive, self.folder),
             ):
                 for name in sorted(names):
-                    if (target / name).exists():
+                    if os.path.lexists(target / name):
                         raise WorkspaceError(f"{target / name} is there already; accepted: an archive without it")
                     shutil.move(source / name, target / name)
         except OSError as error:

@@ -75,18 +75,11 @@ def _unpin(pid: int, created: float, processors: list[int]) -> None:
         pin(pid, processors)
 
 
-def _remove(path: str) -> None:
-    if Path(path).is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        Path(path).unlink(missing_ok=True)
-
-
 def _remove_platform(folder: str) -> None:
     """Remove a platform's folder once the processes that work there have drained and ended."""
     if Path(folder).is_dir():
         occupancy.wait_gone(Path(folder), None, _DRAIN_SECONDS)
-        _remove(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _tell(address: str, path: str, body: Any, token: str) -> None:
@@ -99,7 +92,6 @@ WAYS: dict[str, Callable[..., None]] = {
     "end": _end,
     "unlimit": _unlimit,
     "unpin": _unpin,
-    "remove": _remove,
     "remove_platform": _remove_platform,
     "tell": _tell,
 }

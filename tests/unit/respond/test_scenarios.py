@@ -1,10 +1,7 @@
 """The catalogue is complete and well-formed, and a scenario that breaks a rule is refused with the reason."""
 
 import argparse
-import contextlib
-import copy
-import threading
-from concurrent.futures import ThreadPoolExecutor
+import fcntl
 from importlib.resources import files
 
 import pytest
@@ -12,6 +9,7 @@ import yaml
 
 from mlops_helpers.errors import DrillError, ParameterError
 from mlops_helpers.respond import commands, scenario
+from mlops_helpers.respond import world as worlds
 from mlops_helpers.respond.operator import ACTIONS
 
 NAMES = scenario.names()
@@ -21,32 +19,27 @@ def text_of(name):
     return files("mlops_helpers.respond").joinpath(f"scenarios/{name}.yaml").read_text("utf-8")
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_scenario_of_the_catalogue_is_whole(name):
-    one = scenario.load(name)
-    assert one.id == name
-    assert one.cause in one.causes and one.cause.lower() not in one.story.lower(), "the story gives it away"
-    assert all(each.diagnosis == one.cause for each in one.solutions)
-    assert one.solutions and one.not_solutions
-    assert {step for each in one.solutions for step, _ in each.steps} <= set(ACTIONS)
+def test_catalogue_is_whole():
+    for name in NAMES:
+        chosen = scenario.load(name)
+        assert chosen.id == name
+        assert chosen.cause in chosen.causes
+        assert chosen.cause.lower() not in chosen.story.lower(), f"{name}: the story gives it away"
+        assert all(each.diagnosis == chosen.cause for each in chosen.solutions), name
+        assert chosen.solutions, name
+        assert chosen.not_solutions, name
+        assert {step for each in chosen.solutions for step, _ in each.steps} <= set(ACTIONS), name
 
 
-def test_the_catalogue_has_scenarios_in_which_acting_is_wrong_and_of_every_area():
-    every = [scenario.load(name) for name in NAMES]
-    assert len(every) >= 30
-    assert sum(not one.breach for one in every) >= 4
-    areas = set(scenario.schema()["properties"]["area"]["enum"])
-    assert {one.area for one in every} == areas
-    assert {one.difficulty for one in every} == {1, 2, 3}
+def test_catalogue_has_every_area_and_difficulty_and_some_in_which_acting_is_wrong():
+    catalogue = [scenario.load(name) for name in NAMES]
+    assert len(catalogue) >= 30
+    assert sum(not each.breach for each in catalogue) >= 4
+    assert {each.area for each in catalogue} == set(scenario.schema()["properties"]["area"]["enum"])
+    assert {each.difficulty for each in catalogue} == {1, 2, 3}
 
 
-def test_the_schema_is_itself_valid():
-    import jsonschema
-
-    jsonschema.Draft202012Validator.check_schema(scenario.schema())
-
-
-def test_a_seed_chooses_blindly_and_always_the_same():
+def test_seed_chooses_blindly_and_always_the_same():
     assert scenario.choose(3).id == scenario.choose(3).id
     assert len({scenario.choose(seed).id for seed in range(20)}) > 3
     assert scenario.choose(1, area="release").area == "release"
@@ -92,31 +85,31 @@ DEEPER = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value"), BREAKS, ids=[f"{key}-{number}" for number, (key, _) in enumerate(BREAKS)])
-def test_a_broken_rule_of_the_schema_is_named(key, value):
-    told = copy.deepcopy(yaml.safe_load(text_of("filter-stopped")))
-    told[key] = value
+def changed(key, value):
+    return yaml.safe_dump(yaml.safe_load(text_of("filter-stopped")) | {key: value})
+
+
+@pytest.mark.parametrize(("key", "value"), BREAKS)
+def test_broken_rule_of_the_schema_is_named(key, value):
     with pytest.raises(DrillError, match=r"schema\.json"):
-        scenario.parse(yaml.safe_dump(told))
+        scenario.parse(changed(key, value))
 
 
-@pytest.mark.parametrize("key", scenario.schema()["required"])
-def test_what_is_required_is_missed(key):
-    told = yaml.safe_load(text_of("filter-stopped"))
-    del told[key]
-    with pytest.raises(DrillError, match=key):
-        scenario.parse(yaml.safe_dump(told))
+def test_required_key_is_missed():
+    for key in scenario.schema()["required"]:
+        incomplete = yaml.safe_load(text_of("filter-stopped"))
+        del incomplete[key]
+        with pytest.raises(DrillError, match=key):
+            scenario.parse(yaml.safe_dump(incomplete))
 
 
-@pytest.mark.parametrize(("key", "value", "said"), DEEPER)
-def test_what_a_schema_cannot_know_is_checked_too(key, value, said):
-    told = yaml.safe_load(text_of("filter-stopped"))
-    told[key] = value
-    with pytest.raises(DrillError, match=said):
-        scenario.parse(yaml.safe_dump(told))
+@pytest.mark.parametrize(("key", "value", "reason"), DEEPER)
+def test_what_a_schema_cannot_know_is_checked_too(key, value, reason):
+    with pytest.raises(DrillError, match=reason):
+        scenario.parse(changed(key, value))
 
 
-def test_what_is_no_scenario_is_refused(tmp_path):
+def test_unknown_scenario_is_refused(tmp_path):
     with pytest.raises(DrillError, match="no YAML"):
         scenario.parse("a: [")
     with pytest.raises(DrillError, match="filter-stopped"):
@@ -127,7 +120,7 @@ def test_what_is_no_scenario_is_refused(tmp_path):
         scenario.load("filter-stopped").responder("somebody")
 
 
-def test_the_command_lists_scenarios_and_refuses_what_there_is_not(capsys):
+def test_command_lists_scenarios_and_refuses_unknown_ones(capsys):
     parser = argparse.ArgumentParser()
     commands.drill_arguments(parser)
     assert commands.drill(parser.parse_args(["list"])) == 0
@@ -140,26 +133,20 @@ def test_the_command_lists_scenarios_and_refuses_what_there_is_not(capsys):
         commands.drill(parser.parse_args(["run", "filter-stopped", "--responder", "somebody"]))
 
 
-def test_two_drills_on_a_new_machine_train_once(tmp_path, monkeypatch):
-    from mlops_helpers.respond import world as worlds
-
+def test_world_is_trained_once_and_under_a_lock(tmp_path, monkeypatch):
     monkeypatch.setenv("OPSLAB_CACHE", str(tmp_path))
-    trained, both, together = [], threading.Barrier(2), threading.Barrier(2)
+    trained = []
 
     def train(models):
-        trained.append(1)
-        with contextlib.suppress(threading.BrokenBarrierError):
-            together.wait(0.3)  # the other one would come here too, if it did not wait
+        lock = next(iter(models.values())).parent / "lock"
+        with lock.open() as file, pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # a second drill waits
+        trained.append(models)
         for path in models.values():
             path.mkdir()
             (path / "manifest.json").touch()
 
-    def come():
-        both.wait(10)
-        return worlds.world.__wrapped__()
-
     monkeypatch.setattr(worlds, "_train", train)
-    with ThreadPoolExecutor(2) as pool:
-        first, second = pool.map(lambda _: come(), range(2))
-    assert first == second
-    assert trained == [1]
+    make = worlds.world.__wrapped__
+    assert make() == make()
+    assert len(trained) == 1

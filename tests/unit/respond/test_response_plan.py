@@ -56,7 +56,7 @@ def changed(*path: Any, value: Any) -> dict[str, Any]:
     return plan
 
 
-def test_a_whole_plan_has_no_finding_and_knows_who_is_on_call(runbooks) -> None:
+def test_whole_plan_has_no_finding_and_knows_who_is_on_call(runbooks) -> None:
     plan = read(PLAN)
     assert review(plan, START, END, runbooks=runbooks) == []
     assert plan.on_call(START) == ("on-call A", "on-call B")
@@ -95,7 +95,7 @@ def test_a_whole_plan_has_no_finding_and_knows_who_is_on_call(runbooks) -> None:
         (changed("drafts", 0, "text", value=TEXT * 20), "drafts", "at most 600"),
     ],
 )
-def test_what_is_wrong_is_found(plan, section, said, runbooks) -> None:
+def test_hole_in_a_plan_is_found(plan, section, said, runbooks) -> None:
     found = review(read(plan), START, END, runbooks=runbooks)
     assert any(one.section == section and said in str(one) for one in found), found
 
@@ -114,6 +114,6 @@ def test_what_is_wrong_is_found(plan, section, said, runbooks) -> None:
         (changed("telemetry", value=[]), "telemetry is no object"),
     ],
 )
-def test_data_that_are_no_plan_are_refused_with_the_place(plan, said) -> None:
+def test_data_of_another_form_are_refused_with_the_place(plan, said) -> None:
     with pytest.raises(ParameterError, match=said):
         read(plan)

@@ -55,7 +55,7 @@ def test_times_count_from_what_readers_met_and_in_the_time_of_the_incident() -> 
     assert "detected after 60 s" in str(took)
 
 
-def test_what_did_not_happen_took_no_time() -> None:
+def test_event_that_did_not_happen_took_no_time() -> None:
     quiet = [one for one in JOURNAL if one["kind"] not in ("alert", "mitigated", "resolved")]
     took = times(quiet)
     assert (took.detected, took.mitigated, took.resolved) == (None, None, None)
@@ -63,7 +63,7 @@ def test_what_did_not_happen_took_no_time() -> None:
     assert "it was not mitigated" in draft(quiet, authors=["x"]).impact
 
 
-def test_a_journal_that_is_none_is_refused() -> None:
+def test_incomplete_journal_is_refused() -> None:
     with pytest.raises(ParameterError, match="no indicator was breached"):
         times(JOURNAL[:-1])
     for part in ([], JOURNAL[1:]):
@@ -82,7 +82,7 @@ def test_the_draft_has_what_the_journal_knows_and_says_what_it_does_not(final) -
     assert made.summary == TO_WRITE
 
 
-def test_a_complete_one_has_no_finding_and_every_section_is_in_the_document(final) -> None:
+def test_complete_postmortem_has_no_finding_and_every_section_is_in_the_document(final) -> None:
     assert review(final, JOURNAL) == []
     text = final.markdown()
     for heading in (
@@ -125,32 +125,23 @@ def test_the_timeline_leaves_nothing_out_and_moves_nothing(final, kind) -> None:
 
 
 @pytest.mark.parametrize(
-    "text",
+    ("text", "blames"),
     [
-        "This was human error.",
-        "It should have been noticed.",
-        "They failed to test it.",
-        "It is their fault.",
-        "A careless change.",
-        "It was obviously wrong.",
-        "The author is to blame.",
+        ("This was human error.", True),
+        ("It should have been noticed.", True),
+        ("They failed to test it.", True),
+        ("It is their fault.", True),
+        ("A careless change.", True),
+        ("It was obviously wrong.", True),
+        ("The author is to blame.", True),
+        ("The fault was injected at noon.", False),
+        ("A mistake in the configuration passed the review, which looks at code only.", False),
+        ("Nothing told the operator that the disk was full.", False),
+        ("The check could have run before the release.", False),
     ],
 )
-def test_words_that_blame(text) -> None:
-    assert list(wording("summary", text))
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "The fault was injected at noon.",
-        "A mistake in the configuration passed the review, which looks at code only.",
-        "Nothing told the operator that the disk was full.",
-        "The check could have run before the release.",
-    ],
-)
-def test_words_that_do_not(text) -> None:
-    assert not list(wording("summary", text))
+def test_words_that_blame_are_found_and_others_not(text, blames) -> None:
+    assert bool(list(wording("summary", text))) is blames
 
 
 GUARDED = {"at": 101.5, "kind": "guarded", "guard": "replicas", "did": "the other filter judged 9 comments"}
@@ -167,7 +158,7 @@ def test_the_replay_proves_or_refutes_the_fix() -> None:
     assert (refuted.verdict, "judged" in refuted.reason) == ("refuted", True)
 
 
-def test_a_fix_that_did_nothing_is_refuted_whatever_readers_met() -> None:
+def test_fix_that_did_nothing_is_refuted_whatever_readers_met() -> None:
     for replay in (fixed(), fixed(GUARDED | {"at": 100.5})):
         found = judge_replay(JOURNAL, replay)
         assert found.verdict == "refuted"
@@ -180,7 +171,7 @@ def test_what_else_a_replay_lost_refutes_the_fix() -> None:
     assert judge_replay(JOURNAL, replay).reason == f"with the fix on: {lost['reason']}"
 
 
-def test_a_replay_that_tells_nothing_is_unknown() -> None:
+def test_replay_that_tells_nothing_is_unknown() -> None:
     assert judge_replay(fixed(), fixed()).verdict == "unknown"
     cut = [one for one in fixed() if one["kind"] != "closed"]
     assert judge_replay(JOURNAL, cut).verdict == "unknown"
