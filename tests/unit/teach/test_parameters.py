@@ -1,20 +1,20 @@
+from pathlib import Path
+
 import pytest
 
 from mlops_helpers.errors import ParameterError
-from mlops_helpers.teach import documents, parameters
+from mlops_helpers.teach import parameters
+from mlops_helpers.teach.documents import Document
+from tests.support import tiny_notebooks
 
 
-@pytest.fixture
-def document(save, cells):
-    def make(source, name="nb"):
-        return documents.read(save(name, cells.parameters(source)))
-
-    return make
+def document(source, name="nb"):
+    cell = tiny_notebooks.parameters(source)
+    return Document(Path(f"{name}.ipynb"), tiny_notebooks.notebook(cell))
 
 
-def value(document, text, kind="str"):
-    doc = document(f"x: {kind} = None  # x")
-    return parameters.declared(doc)["x"].accept(text)
+def value(text, kind="str"):
+    return parameters.declared(document(f"x: {kind} = None  # x"))["x"].accept(text)
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def value(document, text, kind="str"):
         ('"int | None"', "5", 5),
     ],
 )
-def test_text_becomes_a_value_of_the_type(document, kind, text, expected):
-    got = value(document, text, kind)
+def test_text_becomes_a_value_of_the_type(kind, text, expected):
+    got = value(text, kind)
     assert got == expected
     assert type(got) is type(expected)
 
@@ -64,23 +64,23 @@ def test_text_becomes_a_value_of_the_type(document, kind, text, expected):
         ("list[int]", "['a']"),
     ],
 )
-def test_wrong_values_say_found_accepted_and_example(document, kind, text):
+def test_refusal_names_what_was_found_what_is_accepted_and_an_example(kind, text):
     with pytest.raises(ParameterError) as caught:
-        value(document, text, kind)
+        value(text, kind)
     message = str(caught.value)
     assert repr(text) in message
     assert kind in message
     assert "Example: -p x" in message
 
 
-def test_python_values_are_taken_as_they_are(document):
+def test_python_value_is_taken_as_it_is():
     doc = document("x: int = 1  # x")
     assert parameters.declared(doc)["x"].accept(7) == 7
     with pytest.raises(ParameterError, match=r"found 7\.5 \(float\)"):
         parameters.declared(doc)["x"].accept(7.5)
 
 
-def test_the_cell_is_parsed_with_help_and_never_executed(document):
+def test_cell_is_parsed_with_its_help_and_never_executed():
     doc = document(
         "from typing import Literal\n"
         "source: Literal['a', 'b'] = 'a'  # where from\n"
@@ -110,12 +110,12 @@ def test_the_cell_is_parsed_with_help_and_never_executed(document):
         ("x: int = (", "does not parse"),
     ],
 )
-def test_a_bad_cell_is_refused(document, line, complaint):
+def test_bad_cell_is_refused(line, complaint):
     with pytest.raises(ParameterError, match=complaint):
         parameters.declared(document(line))
 
 
-def test_an_unknown_name_lists_what_is_accepted(document):
+def test_unknown_name_lists_what_is_accepted():
     docs = [document("n_comments: int = 3  # how many", "a"), document("seed: int = 1  # seed", "b")]
     with pytest.raises(ParameterError) as caught:
         parameters.assign(docs, {"n_coments": "5"})
@@ -125,19 +125,19 @@ def test_an_unknown_name_lists_what_is_accepted(document):
     assert "seed" in message
 
 
-def test_a_name_that_some_declare_goes_to_those(document):
+def test_name_that_some_declare_goes_to_those():
     docs = [document("n: int = 3  # n", "a"), document("seed: int = 1  # seed", "b")]
     assignments, remarks = parameters.assign(docs, {"seed": "5"})
     assert [a.values for a in assignments] == [{}, {"seed": 5}]
     assert remarks == ["seed goes to b.ipynb only: the others do not declare it"]
 
 
-def test_a_default_given_again_changes_nothing(document):
+def test_default_given_again_changes_nothing():
     assignments, _ = parameters.assign([document("n: int = 3  # n\nf: bool = True  # f")], {"n": "3", "f": "True"})
     assert assignments[0].changed == ()
 
 
-def test_true_is_not_1(document):
+def test_true_is_not_1():
     with pytest.raises(ParameterError, match="accepted is int"):
         parameters.assign([document("n: int = 1  # n")], {"n": True})
     assignments, _ = parameters.assign([document("n: int | bool = 1  # n\nf: float = 2  # f")], {"n": True, "f": 2.0})
@@ -146,10 +146,10 @@ def test_true_is_not_1(document):
 
 
 @pytest.mark.parametrize("given", ["\udcff", "a\ud800b"])
-def test_what_is_not_text_is_refused(document, given):
+def test_what_is_not_text_is_refused(given):
     with pytest.raises(ParameterError, match="not UTF-8"):
         parameters.assign([document("s: str = 'x'  # s")], {"s": given})
 
 
-def test_text_nested_too_deeply_to_be_a_literal_stays_text(document):
-    assert value(document, "(" * 100_000) == "(" * 100_000
+def test_text_nested_too_deeply_to_be_a_literal_stays_text():
+    assert value("(" * 100_000) == "(" * 100_000

@@ -3,6 +3,7 @@ import copy
 import pytest
 
 from mlops_helpers.teach import structure
+from tests.support.tiny_notebooks import chapter, notebook, save
 
 TITLE, PARAMETERS, VALIDATION, IMPORTS, FIRST, CLEAN, SUMMARY = 0, 2, 4, 6, 8, 13, 15
 
@@ -84,33 +85,33 @@ MUTANTS = [
 ]
 
 
-def test_a_good_chapter_breaks_nothing(save, cells):
-    assert structure.check([save("01_good", cells.chapter())]) == []
+def test_good_chapter_breaks_nothing(tmp_path):
+    assert structure.check([save(tmp_path / "01_good.ipynb", chapter())]) == []
 
 
 @pytest.mark.parametrize(("rule", "mutate"), MUTANTS, ids=[f"{rule}-{i}" for i, (rule, _) in enumerate(MUTANTS)])
-def test_one_thing_broken_is_reported_by_its_rule_alone(save, cells, rule, mutate):
-    nb = copy.deepcopy(cells.chapter())
+def test_broken_rule_is_reported_alone(tmp_path, rule, mutate):
+    nb = copy.deepcopy(chapter())
     mutate(nb)
-    breaches = structure.check([save("01_mutant", nb)])
+    breaches = structure.check([save(tmp_path / "01_mutant.ipynb", nb)])
     assert {breach.rule for breach in breaches} == {rule}
     assert "01_mutant.ipynb:" in str(breaches[0])
 
 
-def test_every_rule_has_a_mutant_and_a_summary():
+def test_each_rule_has_a_mutant_and_a_summary():
     assert {rule.name for rule in structure.CHAPTER_RULES} == {rule for rule, _ in MUTANTS}
     assert all(rule.summary for rule in structure.CHAPTER_RULES)
 
 
-def test_all_breaches_of_all_notebooks_are_collected(save, cells):
-    paths = [save("01_a", cells.chapter() | {"metadata": {}}), save("02_b", cells.notebook())]
+def test_all_breaches_of_all_notebooks_are_collected(tmp_path):
+    paths = [save(tmp_path / "01_a.ipynb", chapter() | {"metadata": {}}), save(tmp_path / "02_b.ipynb", notebook())]
     paths[1].write_text("{", encoding="utf-8")
     breaches = structure.check(paths)
     assert [breach.rule for breach in breaches] == ["kernel", "readable"]
 
 
-def test_other_kinds_of_notebooks_take_fewer_rules(save, cells):
+def test_other_kinds_of_notebooks_take_fewer_rules(tmp_path):
     rules = [rule for rule in structure.CHAPTER_RULES if rule.name != "summary"]
-    nb = cells.chapter()
+    nb = chapter()
     nb["cells"].pop()
-    assert structure.check([save("01_runbook", nb)], rules) == []
+    assert structure.check([save(tmp_path / "01_runbook.ipynb", nb)], rules) == []
