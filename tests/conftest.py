@@ -43,17 +43,28 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test with the engine of its folder; keep a live file's tests on one worker, as they share fixtures.
-
-    What shares something that a machine has once names its group itself: ``pytest.mark.xdist_group("swarm")``.
-    """
+    """Mark each test with the engine of its folder."""
     for item in items:
-        tier, engine = tier_and_engine(item.path)
-        if engine:
+        if engine := tier_and_engine(item.path)[1]:
             item.add_marker(pytest.mark.engine(engine))
-        if tier != "unit" and not item.get_closest_marker("xdist_group"):
-            once = engine in {"docker", "swarm"}
-            item.add_marker(pytest.mark.xdist_group("docker" if once else str(item.path.relative_to(TESTS))))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log):
+    """With ``--dist=loadgroup``, keep a file's tests on one worker, as they share fixtures; docker's are one group.
+
+    The marks of xdist 3.8 do nothing with pytest 9.2, which has other node ids than xdist writes the groups into.
+    """
+    if config.getvalue("dist") != "loadgroup":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            path = nodeid.partition("::")[0]
+            return "docker" if tier_and_engine(TESTS.parent / path)[1] in {"docker", "swarm"} else path
+
+    return ByFile(config, log)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
