@@ -1,6 +1,8 @@
 """Everything that other systems need to know of objectives, in one folder."""
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from mlops_helpers.workspace import atomic_file
 
 __all__ = ["write"]
 
+_WRITTEN = "written.json"
+_NAME = re.compile(r"(rules|tests)/[a-z0-9-]+\.yml|openslo\.yml|dashboard\.json")
 _MARK = "Generated from objectives by mlops_helpers.observe.export; change these, and write it again."
 
 
@@ -25,12 +29,12 @@ def write(
     """Write files into ``folder`` (made if missing) and return their paths.
 
     ``rules/SLO.yml`` is for Prometheus, ``tests/SLO-5m.yml`` for ``promtool test rules``, ``dashboard.json`` for
-    Grafana, ``openslo.yml`` for everybody else. Files that were written before are replaced.
-
-    Files that were written before for objectives that are no longer given are removed.
+    Grafana, ``openslo.yml`` for everybody else. Files that were written before are replaced, and those of objectives
+    that are no longer given are removed; ``written.json`` says which these are. Whatever somebody has changed since
+    stays.
 
     Raises ``ObjectiveError`` for objectives that cannot be exported, and before it would replace a file that it has not
-    written; then nothing has changed. Raises ``WorkspaceError`` when the folder cannot be written.
+    written as it is; then nothing has changed. Raises ``WorkspaceError`` when the folder cannot be written.
     """
     texts = {}
     pairs = exportable(objectives, rules)
@@ -46,19 +50,37 @@ def write(
     texts["dashboard.json"] = json.dumps(dashboard | {"description": f"{dashboard['description']} {_MARK}"}, indent=2)
     folder = Path(folder)
     paths = {folder / name: text for name, text in texts.items()}
-    foreign = [path for path in paths if path.exists() and not _is_ours(path)]
+    record = folder / _WRITTEN
+    before = _written(record)
+    ours = [path for name, digest in before.items() if (path := folder / name).is_file() and _digest(path) == digest]
+    foreign = [path for path in paths if path.exists() and path not in ours]
+    if record.exists() and not before:
+        foreign.append(record)
     if foreign:
         raise ObjectiveError(
-            f"{foreign[0]} was not written by this; nothing was changed. Next: another folder, or move it"
+            f"{foreign[0]} was not written by this, or changed since; nothing was changed. Next: another folder, or "
+            "move it"
         )
     for path, text in paths.items():
         with atomic_file(path) as stage:
             stage.write_text(text, encoding="utf-8")
-    for path in [*folder.glob("rules/*.yml"), *folder.glob("tests/*.yml")]:
-        if path not in paths and _is_ours(path):
+    with atomic_file(record) as stage:
+        stage.write_text(json.dumps({name: _digest(folder / name) for name in texts}, indent=2), encoding="utf-8")
+    for path in ours:
+        if path not in paths:
             path.unlink()
     return list(paths)
 
 
-def _is_ours(path: Path) -> bool:
-    return path.is_file() and _MARK in path.read_text(encoding="utf-8", errors="replace")
+def _written(record: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that an earlier call has written, by name; nothing when the record is no such."""
+    try:
+        written = dict(json.loads(record.read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+    # only names that are given above: no record may lead elsewhere
+    return written if all(_NAME.fullmatch(name) for name in written) else {}
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mlops_helpers.errors import ServiceError
+from mlops_helpers.errors import ParameterError, ServiceError
 from mlops_helpers.observe import guard
 
 __all__ = ["HOST", "Guarded", "Reserved", "program"]
@@ -60,17 +60,19 @@ class Reserved:
 class Guarded:
     """A program that runs until :meth:`stop`, or until this process is gone.
 
-    It works in the folder ``cwd``. What it prints is in the file ``output``, and what came before in ``output.1`` (a
-    megabyte each).
+    It works in the folder ``cwd``. What it prints is in the new file ``output``, and what came before in ``output.1``
+    (a megabyte each).
 
-    Raises ``ServiceError`` when the program cannot be started.
+    Raises ``ServiceError`` when the program cannot be started, ``ParameterError`` when one of these files is there.
     """
 
     def __init__(self, command: Sequence[str], output: Path, *, cwd: Path, stop_seconds: float = STOP_SECONDS) -> None:
         self.name, self.output = Path(command[0]).name, output
         self._stop_seconds = stop_seconds
         settings = [str(output), str(OUTPUT_BYTES), str(stop_seconds)]
-        output.unlink(missing_ok=True)
+        for path in (output, Path(f"{output}.1")):
+            if path.exists():  # whose it is, nobody knows
+                raise ParameterError(f"output is {path}, which is there; accepted: a new file. Next: another name")
         try:
             self._guard = subprocess.Popen(
                 [sys.executable, "-I", "-S", guard.__file__, *settings, *command],

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from mlops_helpers.errors import ObjectiveError, ParameterError
 from mlops_helpers.observe.burnrate import words
+from mlops_helpers.workspace import atomic_folder
 
 __all__ = ["Configuration", "Rules", "Targets"]
 
@@ -63,21 +63,18 @@ class Configuration:
         Raises ``ObjectiveError`` with the words of ``promtool`` (a path) when it refuses the rules, ``ParameterError``
         when a file of rules cannot be read: then nothing has changed.
         """
-        fresh, used = folder / "next", folder / "config"
-        shutil.rmtree(fresh, ignore_errors=True)
-        (fresh / "rules").mkdir(parents=True)
-        _write(fresh / "prometheus.json", self._prometheus())
-        for number, rules in enumerate([self.rules] if isinstance(self.rules, str | Path) else self.rules):
-            (fresh / "rules" / f"{number}.yml").write_text(_text(rules), encoding="utf-8")
-        command = [promtool, "check", "config", "prometheus.json"]  # checks the rules, too
-        done = subprocess.run(
-            command, cwd=fresh, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS
-        )
-        if done.returncode:
-            raise ObjectiveError(f"promtool check config refuses the rules: {done.stderr.strip() or done.stdout}")
-        _write(folder / "alertmanager.json", self._alertmanager())
-        shutil.rmtree(used, ignore_errors=True)
-        fresh.rename(used)
+        with atomic_folder(folder / "config") as fresh:
+            (fresh / "rules").mkdir()
+            _write(fresh / "prometheus.json", self._prometheus())
+            for number, rules in enumerate([self.rules] if isinstance(self.rules, str | Path) else self.rules):
+                (fresh / "rules" / f"{number}.yml").write_text(_text(rules), encoding="utf-8")
+            command = [promtool, "check", "config", "prometheus.json"]  # checks the rules, too
+            done = subprocess.run(
+                command, cwd=fresh, capture_output=True, text=True, errors="replace", timeout=_CHECK_SECONDS
+            )
+            if done.returncode:
+                raise ObjectiveError(f"promtool check config refuses the rules: {done.stderr.strip() or done.stdout}")
+            _write(folder / "alertmanager.json", self._alertmanager())
 
     def _prometheus(self) -> dict[str, Any]:
         interval, timeout = words(self.interval), words(min(self.interval, _MOST_SCRAPE_SECONDS))

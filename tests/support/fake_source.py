@@ -7,6 +7,9 @@ import pandas as pd
 
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.selector import Selector
+from tests.support.slo_examples import START
+
+BEGIN = START.timestamp()
 
 
 class FakeSource:
@@ -58,11 +61,25 @@ class FakeSource:
         return bool(self.value(selector, at=at)["value"].notna().any())
 
     def value(self, selector, at=None, by=None) -> pd.DataFrame:
-        found = []
+        fresh = []
         for _, times, values in self._meant(selector):
             last = np.searchsorted(times, at + 1e-6) - 1
             if last >= 0 and at - times[last] < 1.5:  # a second apart; then the target is down, the series stale
-                found.append(values[last])
-        return pd.DataFrame(
-            {"time": pd.to_datetime([at], unit="s", utc=True), "value": [sum(found) if found else np.nan]}
-        )
+                fresh.append(values[last])
+        value = sum(fresh) if fresh else np.nan
+        return pd.DataFrame({"time": pd.to_datetime([at], unit="s", utc=True), "value": [value]})
+
+
+def live(seconds: int, *, bad: range, lost: range = range(0), rate: float = 10.0) -> FakeSource:
+    """A service scraped every second: half of its answers are errors during ``bad``; no samples during ``lost``."""
+    source = FakeSource()
+    total, failed, samples = 0.0, 0.0, []
+    for second in range(seconds):
+        failed += rate / 2 * (second in bad)
+        total += rate
+        if second not in lost:
+            samples.append((BEGIN + second, total - failed, failed))
+    times, fine, wrong = map(list, zip(*samples, strict=True))
+    source.add("http_total", times, fine, code="200")
+    source.add("http_total", times, wrong, code="500")
+    return source

@@ -1,18 +1,23 @@
-"""A real Prometheus server for tests: started on free ports, fed by remote write, ended by its own process id."""
+"""A real Prometheus server on a free port, fed by remote write and ended by its own process id; promtool beside it."""
 
 import json
 import socket
 import struct
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.waiting import until
+
 STALE = struct.unpack("<d", struct.pack("<Q", 0x7FF0000000000002))[0]
-_DEADLINE = 30.0
+Labels = tuple[tuple[str, str], ...]
+
+
+def promtool(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["promtool", *map(str, arguments)], capture_output=True, text=True, timeout=100)
 
 
 @contextmanager
@@ -34,36 +39,31 @@ def prometheus(folder: Path, scrape: Mapping[str, list[str]]) -> Iterator[str]:
     ]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def ready() -> bool:
+        assert server.poll() is None, (folder / "log").read_text()
+        try:
+            with urllib.request.urlopen(f"http://{address}/-/ready", timeout=1) as response:
+                return response.status == 200
+        except (urllib.error.URLError, OSError):
+            return False
+
     try:
-        deadline = time.monotonic() + _DEADLINE
-        while not _answers(f"http://{address}/-/ready"):
-            assert server.poll() is None, (folder / "log").read_text()
-            assert time.monotonic() < deadline, "Prometheus is not ready"
-            time.sleep(0.02)
+        until(ready, "Prometheus's readiness")
         yield f"http://{address}"
     finally:
         server.kill()
         server.wait()
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1) as response:
-            return response.status == 200
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def remote_write(url: str, series: Mapping[tuple[tuple[str, str], ...], list[tuple[int, float]]]) -> None:
+def remote_write(url: str, series: Mapping[Labels, list[tuple[int, float]]]) -> None:
     """Write samples (ms, value) of series (sorted labels) as another Prometheus would."""
     message = b"".join(
-        _field(
-            1,
-            b"".join(_field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in labels)
-            + b"".join(_field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(at)) for at, value in samples),
-        )
+        _field(1, b"".join(_field(1, _field(1, name.encode()) + _field(2, value.encode())) for name, value in labels)
+               + b"".join(_field(2, b"\x09" + struct.pack("<d", value) + b"\x10" + _varint(time))
+                          for time, value in samples))
         for labels, samples in series.items()
-    )
+    )  # fmt: skip
     # snappy's block format, without compressing: literals of at most 64 KiB
     blocks = (message[begin : begin + 65_536] for begin in range(0, len(message), 65_536))
     body = _varint(len(message)) + b"".join(b"\xf4" + struct.pack("<H", len(block) - 1) + block for block in blocks)

@@ -109,7 +109,6 @@ def versions() -> list[Scrape]:
 COUNTERS: dict[str, list[Scrape]] = {
     "steady": counter(every(15), lambda time: time),
     "one_reset": counter(every(15), lambda time: time if time < 1500 else time - 1500),
-    "several_resets": counter(every(15), lambda time: time % 405),
     "a_reset_every_sample": counter(every(15), lambda time: 7 * (int(time / 15) % 2)),
     "gap": without(counter(every(15), walk(1, 20)), 900, 1500),
     "long_gap_with_reset": without(counter(every(15), lambda time: time % 1300), 600, 2000),
@@ -130,25 +129,20 @@ COUNTERS: dict[str, list[Scrape]] = {
         counter(every(15), lambda time: time, '{code="200"}'),
         counter(every(15, 1200), lambda time: 5_000 + time, '{code="500"}'),
     ),
-    "one_sample": counter([600.0], lambda time: 5),
     "two_samples": counter([600.0, 660.0], lambda time: time),
     "irregular": counter(irregular(5), walk(5, 30)),
-    "constant": counter(every(15), lambda time: 42),
     "always_0": counter(every(15), lambda time: 0),
     "fractional": counter(every(15), walk(6, 0.25, integer=False)),
-    "huge": counter(every(15), lambda time: 9e15 + 1024 * time),
     "huge_with_resets": counter(every(15), lambda time: 1e17 + 1e13 * (time % 700)),
     "label_churn": churn(),
     "grouped": grouped(),
     "short_lived": counter(every(1, 1000, 1020), walk(7, 3)),
     "every_second": counter(every(1, 600, 900), walk(8, 100)),
     "between_milliseconds": counter([round(time + 0.123, 3) for time in every(15)], walk(9, 9)),
-    "slow": counter(every(60), walk(10, 60)),
     "exactly_1.1_apart": counter([time + (16.5 if time > 600 else 0) for time in every(15)], lambda time: time),
     "negative": counter(every(15), lambda time: time / 10 - 100),
     "not_a_number_now_and_then": counter(every(15), lambda time: math.nan if time % 300 == 0 else time),
     "infinite": counter(every(15), lambda time: math.inf if time > 1500 else time),
-    "gauge": counter(every(15), lambda time: 5 * math.sin(time / 100)),
 }
 
 HISTOGRAMS: dict[str, list[Scrape]] = {
@@ -156,7 +150,6 @@ HISTOGRAMS: dict[str, list[Scrape]] = {
     "no_observations": histogram(every(15), lambda time: (7, 7, 7, 7)),
     "few_observations": histogram(every(15), lambda time: (0, time // 600, time // 600, time // 400)),
     "all_in_the_first": histogram(every(15), lambda time: (time, time, time, time)),
-    "all_in_the_last": histogram(every(15), lambda time: (0, 0, 0, time)),
     "without_inf": histogram(every(15), lambda time: (time, 2 * time), ("0.1", "0.5")),
     "only_inf": histogram(every(15), lambda time: (time,), ("+Inf",)),
     "torn": histogram(every(15), lambda time: (time, 0.8 * time, 3 * time, 2 * time)),
@@ -164,7 +157,6 @@ HISTOGRAMS: dict[str, list[Scrape]] = {
         every(15), lambda time: (time, 2 * time, 2 * time, 9 * time), ("0.5", "1", "1.0", "+Inf")
     ),
     "negative_bounds": histogram(every(15), lambda time: (time, 2 * time, 3 * time), ("-2", "0", "+Inf")),
-    "negative_bounds_unobserved": histogram(every(15), lambda time: (3, 3, 3), ("-2", "0", "+Inf")),
     "a_bucket_comes_later": together(
         histogram(every(15), lambda time: (time, 3 * time, 4 * time), ("0.1", "1.0", "+Inf")),
         histogram(every(15, 1200), lambda time: (2 * time,), ("0.5",)),

@@ -1,7 +1,12 @@
-"""Objectives of all six kinds: of this project's services, and of one that it knows nothing of."""
+"""Objectives of all six kinds, of this project's services and of one that it knows nothing of; and Counts by hand."""
 
-from mlops_helpers.observe.burnrate import BurnRule
-from mlops_helpers.observe.objectives import DAY, HOUR, Indicator, Objective, TimeSlices
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mlops_helpers.observe.burnrate import BurnRule, scaled_to
+from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Indicator, Objective, TimeSlices
 
 COMMENT = 'http_requests_total{handler="/posts/{id}/comments"%s}'
 OBJECTIVES = [
@@ -50,3 +55,22 @@ OBJECTIVES = [
 BY_NAME = {objective.name: objective for objective in OBJECTIVES}
 SLOW = (BurnRule("page", 0.05, 6 * HOUR, HOUR / 2, minimum_bad=20), BurnRule("ticket", 0.1, 3 * DAY, 6 * HOUR))
 """For a target of 90 %, at which 14.4x cannot be."""
+RULES = {objective.name: SLOW if objective.target == 0.9 else scaled_to(objective.period) for objective in OBJECTIVES}
+
+START = pd.Timestamp("2026-01-01", tz="UTC")
+AVAILABLE = Objective(
+    "available", 0.999, Indicator.of_counters("availability", "http_total", bad='http_total{code=~"5.."}')
+)
+
+
+def counts(good: Sequence[float], total: Sequence[float], step: float = MINUTE) -> pd.DataFrame:
+    """Return Counts from START on."""
+    index = pd.date_range(START, periods=len(good), freq=pd.Timedelta(step, "s"))
+    table = pd.DataFrame({"good": good, "total": total}, index=index, dtype=float)
+    table.attrs["step"] = step
+    return table
+
+
+def failures(bad: Sequence[float], total: Sequence[float], step: float = MINUTE) -> pd.DataFrame:
+    """Return Counts from START on, by what was bad."""
+    return counts(np.subtract(total, bad), total, step)
