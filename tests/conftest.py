@@ -143,7 +143,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     flags = "no-sandbox disable-gpu disable-background-networking disable-component-update disable-sync no-first-run"
-    with sync_playwright() as playwright:
+    with leaks.shared(Path("chrom")), sync_playwright() as playwright:  # it replaces processes between two tests
         arguments = [f"--{flag}" for flag in flags.split()]
         browser = playwright.chromium.launch(executable_path=chromium_path(), args=arguments)
         yield browser
