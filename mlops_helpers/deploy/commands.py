@@ -122,12 +122,12 @@ def _model(args: argparse.Namespace) -> "tuple[str, Artifact, str]":
             return f"v{champion.number}", registry.artifact(champion.number), "the registry's champion"
         except RegistryError:
             pass
-    print("The registry has no champion: training a small model on simulated comments.", flush=True)
+    print(f"No champion in {workspace('registry')}: training a small model on simulated comments.", flush=True)
     from mlops_helpers.model import data, training
 
     comments = data.load("simulated", n_comments=2000)
     model = training.train(comments.frame, comments.sha256)
-    origin = "a small model of simulated comments (chapter 02 registers a better one)"
+    origin = "a small model of simulated comments (chapter 02 registers a better one, when run in JupyterLab)"
     return "v1", artifact.export(model, args.folder / "model"), origin
 
 
