@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
-from tests.support.fake_source import FakeSource
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_helpers.errors import MetricsError, ObjectiveError
 from mlops_helpers.observe.counting import count, for_objective, from_metrics, slices, validate
 from mlops_helpers.observe.objectives import Indicator, Objective, TimeSlices
+from tests.support.fake_source import FakeSource
 
 START = pd.Timestamp("2026-01-01", tz="UTC")
 BEGIN = START.timestamp()

@@ -7,13 +7,13 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.support.slo_examples import BY_NAME, OBJECTIVES, SLOW
 
 from mlops_helpers.errors import ObjectiveError
 from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, in_time_lapse, scaled_to
 from mlops_helpers.observe.objectives import DAY, HOUR, KINDS, MINUTE, Indicator, Objective, TimeSlices
 from mlops_helpers.observe.openslo import from_openslo, to_openslo
 from mlops_helpers.observe.selector import Matcher, Selector
+from tests.support.slo_examples import BY_NAME, OBJECTIVES, SLOW
 
 RULES = {one.name: SLOW if one.target == 0.9 else scaled_to(one.period) for one in OBJECTIVES}
 
