@@ -38,9 +38,9 @@ def running(folder: Path) -> dict[str, Any] | None:
     """Return what the supervisor that runs in a folder has published; None when none runs, or it was killed."""
     try:
         record: dict[str, Any] = json.loads((folder / "platform.json").read_text("utf-8"))
-    except OSError:
+        return record if _alive(record) else None
+    except (OSError, ValueError, KeyError, TypeError):  # nothing, or somebody's file of that name
         return None
-    return record if _alive(record) else None
 
 
 def _alive(record: dict[str, Any]) -> bool:

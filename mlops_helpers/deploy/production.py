@@ -192,7 +192,7 @@ class PlatformProduction:
             state: dict[str, Any] = json.loads((self.folder / "serving.json").read_text("utf-8"))
         except FileNotFoundError:
             state = {"serving": None, "previous": None}
-        return {"copies": [one["version"] for one in state.values() if one], **state}
+        return {"copies": [one["version"] for one in (state["serving"], state["previous"]) if one], **state}
 
     def _write(self, **changed: Any) -> None:
         with atomic_file(self.folder / "serving.json") as path:

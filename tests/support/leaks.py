@@ -6,6 +6,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ MARK = "OPSLAB_TEST_MARK"
 GRACE_SECONDS = 10
 # started once by Python's multiprocessing and used until the interpreter ends
 _LASTING = ("multiprocessing.resource_tracker", "multiprocessing.forkserver")
+_shared: set[str] = set()
 
 
 def mark_this_process() -> None:
@@ -49,10 +51,29 @@ def frozen(pid: int) -> bool:
     return psutil.Process(pid).status() == psutil.STATUS_STOPPED
 
 
+@contextlib.contextmanager
+def shared(folder: Path) -> Iterator[None]:
+    """Leave out the processes that name a folder while the block runs: its owner outlives a test, and ends them.
+
+    A fixture that several tests use may replace its processes: those are not there before a test.
+    """
+    _shared.add(str(folder))
+    try:
+        yield
+    finally:
+        _shared.discard(str(folder))
+
+
+def _is_shared(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return bool(_shared) and any(folder in word for word in process.cmdline() for folder in _shared)
+    return False
+
+
 def left_over(before: set[psutil.Process]) -> list[str]:
     """Return the command lines of marked processes that are not in ``before`` and do not end by themselves soon."""
     limit = time.monotonic() + GRACE_SECONDS
-    while fresh := marked_processes() - before:
+    while fresh := {process for process in marked_processes() - before if not _is_shared(process)}:
         if time.monotonic() > limit:
             return sorted(describe(process) for process in fresh)
         time.sleep(0.05)

@@ -1,9 +1,5 @@
 """Canaries on a real platform: what is counted for whom, how each one ends, and that readers notice nothing."""
 
-import json
-import time
-from types import SimpleNamespace
-
 import pandas as pd
 import pytest
 
@@ -11,25 +7,27 @@ from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.canary import release_canary
 from mlops_helpers.deploy.canary_evidence import Observer
 from mlops_helpers.deploy.canary_plan import Plan, Stage
-from mlops_helpers.deploy.platform import Platform
 from mlops_helpers.deploy.rollback import rollback
 from mlops_helpers.errors import ParameterError, ServiceError
-from mlops_helpers.model import artifact as artifacts
 from mlops_helpers.serve import records
 from mlops_helpers.serve.plan import comments_from, plan
-from mlops_helpers.serve.routing import RoutingTable
-from mlops_helpers.serve.segments import SegmentWriter, frame
 from mlops_helpers.serve.traffic import Traffic
+from tests.support.platforms import Told, live_platform
+from tests.support.waiting import until
 
 SMALL = Plan((Stage(0.3, 60), Stage(0.6, 60)), window=60, slow_share=0.05, stage_seconds=60)
 
 
 @pytest.fixture(scope="module")
-def platform(model, tmp_path_factory):
-    exported = artifacts.export(model, tmp_path_factory.mktemp("model") / "artifact")
-    versions = {"v1": exported, "v2": exported}
-    with Platform(versions, folder=tmp_path_factory.mktemp("platform"), supervise=False) as running:
+def platform(artifact, tmp_path_factory):
+    versions = {"v1": artifact, "v2": artifact}
+    with live_platform(versions, tmp_path_factory.mktemp("platform"), supervise=False) as running:
         yield running
+
+
+@pytest.fixture
+def told():
+    return Told()
 
 
 @pytest.fixture
@@ -52,27 +50,12 @@ def everything_at_v1(platform):
     rollback(platform, "v1")
 
 
-@pytest.fixture
-def told():
-    """What a release tells, as a list, and the function that takes it."""
-
-    class Told(list):
-        def __call__(self, event, /, **facts):
-            self.append({"event": event, **facts})
-
-        @property
-        def events(self):
-            return [one["event"] for one in self]
-
-    return Told()
-
-
 def send(platform, names):
     for name in names:
         call("POST", platform.gateway, "/v1/classify", {"id": name, "text": "hello"})
 
 
-def look_until(observer, count, until):
+def look_until(observer, count):
     """Look until so many comments were counted; the access log is written soon, not at once."""
 
     def seen():
@@ -82,19 +65,19 @@ def look_until(observer, count, until):
     until(seen)
 
 
-def test_an_equal_version_is_promoted(platform, traffic, told):
+def test_equal_version_is_promoted(platform, traffic, told):
     verdict = release_canary(platform, "v2", "v1", SMALL, tell=told, every=0.05)
     assert (verdict.outcome, verdict.back) == ("promoted", None), verdict
     assert platform.weights() == {"v1": 0.0, "v2": 1.0}
     assert told.events == ["canary_started", "canary_stage", "canary_stage", "canary_promoted"]
-    assert [one["weight"] for one in told if one["event"] == "canary_stage"] == [0.3, 0.6]
+    assert [step["weight"] for step in told if step["event"] == "canary_stage"] == [0.3, 0.6]
     assert told[-1]["serves"] == "v2"
     assert {look.stage for look in verdict.looks} == {1, 2}
     assert 10 <= verdict.served <= 119
     assert set(verdict.looks[-1].evidence) == {"errors", "latency"}
 
 
-def test_a_canary_that_is_away_is_aborted_and_readers_notice_nothing(platform, traffic, told):
+def test_canary_that_is_down_is_aborted_and_readers_notice_nothing(platform, traffic, told):
     platform.stop("filter-v2-0")
     plan_of_many = Plan((Stage(0.2, 100_000),), burst_seconds=0.01)
     verdict = release_canary(platform, "v2", "v1", plan_of_many, tell=told, every=0.02)
@@ -107,7 +90,7 @@ def test_a_canary_that_is_away_is_aborted_and_readers_notice_nothing(platform, t
     assert verdict.served < 100
 
 
-def test_a_canary_that_judges_badly_is_aborted_by_late_labels(platform, traffic):
+def test_canary_that_judges_badly_is_aborted_by_late_labels(platform, traffic):
     def labels():
         """Moderators find every verdict of v2 wrong, and all others right."""
         frame = records.read(platform.predictions("v1") + platform.predictions("v2"))
@@ -121,7 +104,7 @@ def test_a_canary_that_judges_badly_is_aborted_by_late_labels(platform, traffic)
     assert platform.weights() == {"v1": 1.0, "v2": 0.0}
 
 
-def test_labels_that_do_not_come_end_it_without_a_verdict(platform, traffic, told):
+def test_missing_labels_end_a_canary_without_a_verdict(platform, traffic, told):
     none = pd.DataFrame({"comment_id": [], "label": []})
     waiting = Plan((Stage(0.3, 10, labels=5),), stage_seconds=0.5)
     verdict = release_canary(platform, "v2", "v1", waiting, labels=lambda: none, tell=told, every=0.05)
@@ -138,7 +121,7 @@ def test_no_traffic_is_no_promotion(platform):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ServiceError])
-def test_a_canary_that_is_interrupted_is_taken_back(platform, error):
+def test_interrupted_canary_is_taken_back(platform, error):
     def labels():
         assert platform.weights()["v2"] == 0.3
         raise error("while it looked")
@@ -158,7 +141,7 @@ def test_a_canary_that_is_interrupted_is_taken_back(platform, error):
         ("v2", "v1", Stage(0.1, 10, labels=1), "waits for labels, and there are none"),
     ],
 )
-def test_a_canary_that_makes_no_sense_is_refused(platform, canary, control, stage, said):
+def test_impossible_canary_is_refused(platform, canary, control, stage, said):
     with pytest.raises(ParameterError, match=said):
         release_canary(platform, canary, control, Plan((stage,)))
     assert platform.weights() == {"v1": 1.0, "v2": 0.0}
@@ -171,42 +154,42 @@ def observed(platform, weight, labels=None, **settings):
     return observer
 
 
-def test_a_batch_whose_comments_belong_to_both_versions_is_no_error(platform, until):
+def test_batch_whose_comments_belong_to_both_versions_is_no_error(platform):
     observer = observed(platform, 0.5)
     for batch in range(10):
         names = [f"batch-{batch}-{place}" for place in range(7)]
         call("POST", platform.gateway, "/v1/classify", {"comments": [{"id": n, "text": "hello"} for n in names]})
-    look_until(observer, 70, until)
+    look_until(observer, 70)
     assert observer.comments == 70
     assert 10 < observer.served < 60
     assert observer.evidence["errors"].events == 0
 
 
-def test_a_comment_counts_for_the_version_that_was_chosen_whoever_answered(platform, until):
+def test_comment_counts_for_the_version_that_was_chosen_whoever_answered(platform):
     platform.stop("filter-v2-0")
     observer = observed(platform, 0.5, burst_seconds=1e-6)
     send(platform, [f"away-{number}" for number in range(40)])
-    look_until(observer, 40, until)
+    look_until(observer, 40)
     errors = observer.evidence["errors"]
     assert errors.hits == errors.events == observer.served
     assert 5 < observer.served < 35
 
 
-def test_a_failing_old_version_speaks_for_the_canary(platform, until):
+def test_failing_old_version_speaks_for_the_canary(platform):
     platform.stop("filter-v1-0")
     observer = observed(platform, 0.5, burst_seconds=1e-6)
     send(platform, [f"old-{number}" for number in range(40)])
-    look_until(observer, 40, until)
+    look_until(observer, 40)
     assert observer.evidence["errors"].hits == 0 < observer.evidence["errors"].events
     assert observer.evidence["errors"].e_value == 1.0
 
 
-def test_a_late_label_counts_at_the_weight_at_which_its_comment_came(platform, until):
+def test_late_label_counts_at_the_weight_at_which_its_comment_came(platform):
     known = []
     observer = observed(platform, 0.25, lambda: pd.DataFrame(known, columns=["comment_id", "label"]))
     early = [f"early-{number}" for number in range(30)]
     send(platform, early)
-    look_until(observer, 30, until)
+    look_until(observer, 30)
     platform.set_weights({"v1": 0.2, "v2": 0.8})
     observer.begin(0.8)
     wrong = not records.read(platform.predictions("v1"))["spam"].iloc[-1]
@@ -217,75 +200,11 @@ def test_a_late_label_counts_at_the_weight_at_which_its_comment_came(platform, u
     assert observer.evidence["quality"].expected == pytest.approx(30 * 0.25)
 
 
-def test_what_came_before_a_stage_or_comes_twice_is_not_of_it(platform, until):
+def test_comment_from_before_a_stage_or_a_second_time_is_not_of_it(platform):
     send(platform, ["before"])
     observer = observed(platform, 0.5)
     send(platform, ["twice", "twice", "once"])
-    look_until(observer, 2, until)
+    look_until(observer, 2)
     until(lambda: sum(1 for _ in records.records(platform.folder / "gateway" / "access")) >= 4)
     observer.look()
     assert observer.comments == 2
-
-
-@pytest.fixture
-def recorded(tmp_path):
-    """What an observer asks of a platform, and a function that writes to the gateway's log, in many segments."""
-    upstreams = {"v1": ["127.0.0.1:1"], "v2": ["127.0.0.1:2"]}
-    log = SegmentWriter(tmp_path / "gateway" / "access", segment_bytes=2_000, keep_segments=0)
-
-    def write(name, version, milliseconds, tries=1, status=200):
-        record = {"ts": time.time() + 60, "request_id": name, "comment_id": name, "version": version}
-        record |= {"tries": tries, "status": status, "ms": milliseconds, "comments": 1, "replica": "127.0.0.1:1"}
-        log.write(frame(json.dumps(record).encode()))
-
-    yield SimpleNamespace(folder=tmp_path, filters=upstreams, predictions=lambda version: []), write
-    log.close()
-
-
-def chosen(name, weight):
-    table = RoutingTable({"v1": ["a:1"], "v2": ["b:1"]}, {"v1": 1 - weight, "v2": weight})
-    return table.version(name.encode())
-
-
-@pytest.mark.parametrize("slow", ["v1", "v2"])
-def test_the_slow_answers_of_a_window_are_told_apart(recorded, slow):
-    platform, write = recorded
-    observer = Observer(
-        platform, "v1", "v2", Plan((Stage(0.5, 10),), window=50, slow_share=0.1, burst_seconds=1e-9), None
-    )
-    observer.begin(0.5)
-    for number in range(120):  # two windows, and a part of one that is not judged yet
-        name = f"slow-{number}"
-        version = chosen(name, 0.5)
-        write(name, version, 50 + number / 100 if version == slow else 5)
-        if number % 40 == 0:
-            observer.look()
-    observer.look()
-    latency = observer.evidence["latency"]
-    assert (observer.comments, latency.events) == (120, 10)
-    assert latency.hits == (10 if slow == "v2" else 0)
-    assert (latency.e_value > 20) is (slow == "v2")
-    assert observer.evidence["errors"].events == 0
-
-
-@pytest.mark.parametrize("trouble", [{"tries": 2}, {"status": 503}], ids=str)
-def test_an_answer_that_needed_a_second_try_or_did_not_come_is_an_error(recorded, trouble):
-    platform, write = recorded
-    observer = Observer(platform, "v1", "v2", Plan((Stage(0.5, 10),), burst_seconds=1e-9), None)
-    observer.begin(0.5)
-    for number in range(30):
-        version = chosen(f"bad-{number}", 0.5)
-        write(f"bad-{number}", version, 5, **(trouble if version == "v2" else {}))
-        observer.look()
-    errors = observer.evidence["errors"]
-    assert errors.hits == errors.events == observer.served > 5
-
-
-def test_a_stall_that_makes_many_answers_late_is_one_event(recorded):
-    platform, write = recorded
-    observer = Observer(platform, "v1", "v2", Plan((Stage(0.5, 10),), burst_seconds=30.0), None)
-    observer.begin(0.5)
-    for number in range(30):
-        write(f"stall-{number}", "v1", 5, tries=2)
-        observer.look()
-    assert observer.evidence["errors"].events == 1

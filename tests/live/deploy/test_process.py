@@ -7,15 +7,14 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
 
-import psutil
 import pytest
-from holding import held
 
 from mlops_helpers.deploy import process
 from mlops_helpers.deploy.process import Service
 from mlops_helpers.errors import ServiceError
+from tests.support.leaks import ended, frozen, held
+from tests.support.waiting import until
 
 SECONDS = 30  # a deadline, never a wait
 
@@ -80,14 +79,14 @@ def ready(make):
     return service
 
 
-def test_it_answers_on_its_address_until_it_is_stopped(ready, gone):
+def test_service_answers_on_its_address_until_it_is_stopped(ready):
     assert ready.state == "ready"
     assert ask(ready) == str(ready.pid)
     pid = ready.pid
     ready.start()  # it runs already
     assert ready.pid == pid
     ready.stop()
-    assert (ready.state, ready.pid, gone(pid)) == ("stopped", None, True)
+    assert (ready.state, ready.pid, ended(pid)) == ("stopped", None, True)
     with pytest.raises(ConnectionRefusedError):
         ask(ready)
     ready.stop()  # nothing more happens
@@ -99,7 +98,7 @@ def test_it_answers_on_its_address_until_it_is_stopped(ready, gone):
     assert ready.restarts == 0  # nobody died
 
 
-def test_a_stopped_one_keeps_its_port_from_others(ready, tmp_path):
+def test_stopped_service_keeps_its_port_from_others(ready, tmp_path):
     port = int(ready.address.split(":")[1])
     with pytest.raises(ServiceError, match=r"cannot take .* Next: port 0"):
         Service("other", ["true"], log=tmp_path / "other.log", port=port)
@@ -110,7 +109,7 @@ def test_a_stopped_one_keeps_its_port_from_others(ready, tmp_path):
     Service("other", ["true"], log=tmp_path / "other.log", port=port).stop(free_port=True)
 
 
-def test_a_killed_one_is_replaced_on_the_same_address_and_no_connection_is_refused(ready, until):
+def test_killed_service_is_replaced_on_the_same_address_and_no_connection_is_refused(ready):
     refused, answers, done = [], set(), threading.Event()
 
     def callers():
@@ -137,7 +136,7 @@ def test_a_killed_one_is_replaced_on_the_same_address_and_no_connection_is_refus
     assert refused == []
 
 
-def test_one_that_is_killed_while_it_says_that_it_is_ready_is_not_ready(make, tmp_path, until):
+def test_service_killed_while_it_says_that_it_is_ready_is_not_ready(make, tmp_path):
     go = tmp_path / "go"
     service = make(f"""
         import os, time
@@ -153,14 +152,13 @@ def test_one_that_is_killed_while_it_says_that_it_is_ready_is_not_ready(make, tm
         go.touch()
         until(lambda: "ready" in (service.log.read_text() if service.log.exists() else ""))
         go.unlink()
-        time.sleep(0.05)  # enough for that thread to get as far as it can
         service._on_change = lambda: states.append(service.state)
         service.kill()
     until(lambda: service.restarts == 1)
     assert "ready" not in states
 
 
-def test_a_death_unasked_is_no_end(ready, until):
+def test_service_that_died_unasked_is_restarted(ready):
     os.kill(ready.pid, signal.SIGSEGV)
     until(lambda: ready.restarts == 1 and ready.state == "ready")
     ask(ready, b"die")
@@ -168,9 +166,9 @@ def test_a_death_unasked_is_no_end(ready, until):
     assert ask(ready) == str(ready.pid)
 
 
-def test_a_paused_one_answers_nothing_until_it_is_resumed_and_can_be_stopped(ready, until, gone):
+def test_paused_service_answers_nothing_until_it_is_resumed_and_can_be_stopped(ready):
     ready.pause()
-    until(lambda: psutil.Process(ready.pid).status() == psutil.STATUS_STOPPED)
+    until(lambda: frozen(ready.pid))
     assert ready.state == "paused"
     host, port = ready.address.split(":")
     with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:  # the system accepts
@@ -185,19 +183,19 @@ def test_a_paused_one_answers_nothing_until_it_is_resumed_and_can_be_stopped(rea
     ready.pause()
     pid = ready.pid
     ready.stop()
-    assert gone(pid)
+    assert ended(pid)
 
 
-def test_who_connects_while_nobody_answers_is_answered_by_the_next_process(ready, monkeypatch, until):
+def test_connection_while_nobody_answers_is_answered_by_the_next_process(ready, monkeypatch):
     monkeypatch.setattr(process, "DELAYS", (0.3,))
     before = ready.pid
     os.kill(before, signal.SIGKILL)
-    until(lambda: ready.state == "restarting")
+    until(lambda: ended(before))
     assert ask(ready) not in ("", str(before))
     assert ready.restarts == 1
 
 
-def test_a_paused_one_drains_when_it_is_stopped(make, tmp_path):
+def test_paused_service_drains_when_it_is_stopped(make, tmp_path):
     service = make("""
         import signal
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
@@ -211,7 +209,7 @@ def test_a_paused_one_drains_when_it_is_stopped(make, tmp_path):
     assert (tmp_path / "one.log").read_text().endswith("drained\n")
 
 
-def test_a_crash_loop_is_slowed_down_and_given_up_with_its_last_words(make, monkeypatch, until):
+def test_crash_loop_is_slowed_down_and_given_up_with_its_last_words(make, monkeypatch):
     monkeypatch.setattr(process, "DELAYS", (0.0, 0.01, 0.02))
     service = make("print('{\"ready\": true}', flush=True); raise SystemExit('no disk')")
     service.start()
@@ -228,7 +226,7 @@ def test_a_crash_loop_is_slowed_down_and_given_up_with_its_last_words(make, monk
         service.wait_ready(SECONDS)
 
 
-def test_one_that_never_was_ready_is_not_restarted(make):
+def test_service_that_never_was_ready_is_not_restarted(make):
     service = make("import sys; print('half a word', end=''); sys.exit(7)")
     service.start()
     with pytest.raises(ServiceError, match=r"one-0 ended with exit code 7 before it was ready(.|\n)*half a word"):
@@ -236,7 +234,7 @@ def test_one_that_never_was_ready_is_not_restarted(make):
     assert service.restarts == 0
 
 
-def test_an_unsupervised_one_stays_away(make, until):
+def test_unsupervised_service_is_not_restarted(make):
     service = make(supervise=False)
     service.start()
     service.wait_ready(SECONDS)
@@ -247,7 +245,7 @@ def test_an_unsupervised_one_stays_away(make, until):
     service.wait_ready(SECONDS)
 
 
-def test_what_is_not_ready_in_time_or_cannot_be_started_says_so(make, monkeypatch, tmp_path, until):
+def test_service_not_ready_in_time_or_not_startable_says_so(make, monkeypatch, tmp_path):
     service = make("import time; print('thinking', flush=True); time.sleep(60)")
     service.start()
     until((tmp_path / "one.log").exists)
@@ -260,7 +258,7 @@ def test_what_is_not_ready_in_time_or_cannot_be_started_says_so(make, monkeypatc
     nothing.stop(free_port=True)
 
 
-def test_one_that_does_not_end_is_killed(make, gone):
+def test_service_that_does_not_end_is_killed(make):
     service = make("""
         import signal, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -270,10 +268,10 @@ def test_one_that_does_not_end_is_killed(make, gone):
     service.wait_ready(SECONDS)
     pid = service.pid
     service.stop(0.05)
-    assert gone(pid)
+    assert ended(pid)
 
 
-def test_what_it_prints_is_kept_within_bounds(ready, tmp_path, until):
+def test_log_of_a_service_is_kept_within_bounds(ready, tmp_path):
     for _ in range(4):
         ask(ready, b"print")
     log = tmp_path / "one.log"
@@ -283,7 +281,7 @@ def test_what_it_prints_is_kept_within_bounds(ready, tmp_path, until):
     assert all(size <= 1_000_000 for size in sizes.values())
 
 
-def test_every_change_is_told(make, until):
+def test_every_change_of_state_is_reported(make):
     seen = []
     service = make(on_change=lambda: seen.append(service.state))
     service.start()
@@ -296,7 +294,7 @@ def test_every_change_is_told(make, until):
     assert seen[-1] == "stopped"
 
 
-def test_the_process_ends_when_its_parent_is_killed(script, tmp_path, until, gone):
+def test_services_end_when_their_parent_is_killed(script, tmp_path):
     code = f"""
         import sys, time
         from pathlib import Path
@@ -313,13 +311,13 @@ def test_the_process_ends_when_its_parent_is_killed(script, tmp_path, until, gon
         try:
             pids = [int(word) for word in parent.stdout.readline().split()]
             assert len(pids) == 3
-            assert not any(map(gone, pids))
+            assert not any(map(ended, pids))
         finally:
             parent.kill()
-    until(lambda: all(map(gone, pids)))
+    until(lambda: all(map(ended, pids)))
 
 
-def test_nothing_is_left_no_descriptor_no_thread_no_zombie(make, until):
+def test_service_leaves_no_descriptor_no_thread_and_no_process(make):
     before = held()
     for _ in range(3):
         service = make()
