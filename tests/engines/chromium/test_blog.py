@@ -4,12 +4,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
-from blog_fakes import POST, TOKEN, FakeGateway, running
 
 from mlops_helpers.serve.server import serving
-
-pytestmark = pytest.mark.engine("chromium")
+from tests.support.blog import POST, TOKEN, FakeGateway, made
 
 ELSEWHERE = "http://elsewhere.example/"
 KEEP = os.environ.get("OPSLAB_SCREENSHOTS")  # a folder: pictures to look at are kept there
@@ -17,11 +16,16 @@ KEEP = os.environ.get("OPSLAB_SCREENSHOTS")  # a folder: pictures to look at are
 
 @pytest.fixture
 def address(tmp_path: Path) -> Iterator[str]:
-    with serving(FakeGateway()) as gateway, running(tmp_path / "blog", gateway) as (_, visitor):
-        visitor.comment("We lift ours a week later, and lost none.", "Ada")
-        visitor.comment("\u202eturned around", "\u202eevE")
-        visitor.comment("One line\n\n  and an indented one, with a verylongword" + "o" * 120, "Grace")
-        yield f"http://{visitor.address}"
+    comments = [
+        ("We lift ours a week later, and lost none.", "Ada"),
+        ("\u202eturned around", "\u202eevE"),
+        ("One line\n\n  and an indented one, with a verylongword" + "o" * 120, "Grace"),
+    ]
+    with made(tmp_path / "blog", FakeGateway()) as blog, serving(blog) as running:
+        for text, author in comments:
+            answer = httpx.post(f"http://{running}/posts/{POST}/comments", json={"text": text, "author": author})
+            answer.raise_for_status()
+        yield f"http://{running}"
 
 
 @pytest.fixture

@@ -20,7 +20,10 @@ SECONDS = 60
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[tuple[psutil.Process, str]]:
-    """The process of ``make lab`` and the address that it prints, for a student who has no settings yet."""
+    """The process of ``make lab`` and the address that it prints, for a student without settings, but nothing is saved."""
+    settings = tmp_path / ".jupyter/lab/user-settings/@jupyterlab/docmanager-extension"
+    settings.mkdir(parents=True)
+    (settings / "plugin.jupyterlab-settings").write_text('{"autosave": false}')
     path = [part for part in os.environ["PATH"].split(os.pathsep) if Path(part) != COMMANDS]
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("JUPYTER", "XDG"))}
     environment |= {"HOME": str(tmp_path), "SHELL": shutil.which("bash") or "/bin/sh", "PATH": os.pathsep.join(path)}
