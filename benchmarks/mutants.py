@@ -26,7 +26,10 @@ _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::[^\n]*?)(?: - .*)?$", re.MULTILIN
 
 @dataclass(frozen=True)
 class Mutant:
-    """A bug: the text ``before``, once in a file of the package, becomes ``after``. ``tests`` are below tests/."""
+    """A bug: the text ``before``, once in a file of the package, becomes ``after``.
+
+    ``tests`` are folders below tests/, or files without ``test_`` and ``.py``; by default those of the room.
+    """
 
     name: str
     file: str
@@ -40,83 +43,145 @@ class Mutant:
         return self.file.partition("/")[0] if "/" in self.file else "base"
 
     def paths(self, root: Path) -> list[str]:
-        """Return the tests that there are; without any of its own, the unit and live tests of its room."""
-        own = [f"tests/{path}" for path in self.tests if (root / "tests" / path).exists()]
-        rooms = (f"tests/unit/{self.room}", f"tests/live/{self.room}", f"tests/{self.room}")
-        return own or [path for path in rooms if (root / path).exists()]
+        """Return the tests that there are; without any of its own, those of its room. Old suites know no tiers."""
+        named = self.tests or (f"unit/{self.room}", f"live/{self.room}")
+        if not (root / "tests" / "unit").exists():
+            named = tuple(dict.fromkeys(path.partition("/")[2] for path in named))
+        places = [root / "tests" / path for path in named]
+        files = [place if place.is_dir() else place.with_name(f"test_{place.name}.py") for place in places]
+        return [str(file.relative_to(root)) for file in files if file.exists()] or [f"tests/{self.room}"]
 
 
-def _mutant(name: str, file: str, before: str, after: str, tests: str = "") -> Mutant:
+def _mutant(name: str, file: str, tests: str, before: str, after: str) -> Mutant:
     return Mutant(name, file, before, after, tuple(tests.split()))
 
 
 # fmt: off
 MUTANTS = (
-    _mutant("half a file keeps its name", "workspace.py", "        yield stage / path.name\n        (stage / path.name).replace(path)", "        yield path", "unit/test_workspace.py live/test_workspace.py test_workspace.py"),
-    _mutant("a failed replacement loses the folder", "workspace.py", "                old.rename(path)\n", "                pass\n", "unit/test_workspace.py live/test_workspace.py test_workspace.py"),
-    _mutant("a lock that is not taken", "workspace.py", "        fcntl.flock(lock, fcntl.LOCK_EX)\n", "", "unit/test_workspace.py live/test_workspace.py test_workspace.py unit/respond/test_scenarios.py respond/test_scenarios.py"),
+    _mutant("half a file keeps its name", "workspace.py", "unit/workspace live/workspace",
+            "        yield stage / path.name\n        (stage / path.name).replace(path)", "        yield path"),
+    _mutant("a failed replacement loses the folder", "workspace.py", "unit/workspace live/workspace",
+            "                old.rename(path)\n", "                pass\n"),
+    _mutant("a lock that is not taken", "workspace.py", "unit/workspace live/workspace unit/respond/scenarios",
+            "        fcntl.flock(lock, fcntl.LOCK_EX)\n", ""),
 
-    _mutant("an artifact's hash is not verified", "model/sealed.py", 'if found != named["sha256"]:', "if False:"),
-    _mutant("the registry's hash is ignored", "model/sealed.py", "if expected_sha256 is not None and found != expected_sha256:", "if False:"),
-    _mutant("a strict threshold", "model/artifact.py", "return self.score(text) >= self.threshold", "return self.score(text) > self.threshold"),
-    _mutant("a term that occurs twice counts once", "model/scorer.py", "count = more + 1", "count = more", "unit/model/test_scorer.py model/test_scorer.py"),
-    _mutant("near-duplicates on both sides", "model/training.py", "next(splitter.split(frame, groups=groups))", "next(splitter.split(frame, groups=np.arange(len(frame))))"),
-    _mutant("ham blocked is spam caught", "model/evaluation.py", "ham_blocked=_proportion(fp, fp + tn)", "ham_blocked=_proportion(fp, fp + tp)"),
+    _mutant("an artifact's hash is not verified", "model/sealed.py", "",
+            'if found != named["sha256"]:', "if False:"),
+    _mutant("the registry's hash is ignored", "model/sealed.py", "",
+            "if expected_sha256 is not None and found != expected_sha256:", "if False:"),
+    _mutant("a strict threshold", "model/artifact.py", "",
+            "return self.score(text) >= self.threshold", "return self.score(text) > self.threshold"),
+    _mutant("a term that occurs twice counts once", "model/scorer.py", "unit/model/scorer",
+            "count = more + 1", "count = more"),
+    _mutant("near-duplicates on both sides", "model/training.py", "",
+            "next(splitter.split(frame, groups=groups))", "next(splitter.split(frame, groups=np.arange(len(frame))))"),
+    _mutant("ham blocked is spam caught", "model/evaluation.py", "",
+            "ham_blocked=_proportion(fp, fp + tn)", "ham_blocked=_proportion(fp, fp + tp)"),
 
-    _mutant("a missing fsync of the event log", "serve/segments.py", 'os.O_APPEND | getattr(os, "O_DSYNC", os.O_SYNC)', "os.O_APPEND", "unit/serve live/serve/test_reliability.py serve/test_eventlog.py"),
-    _mutant("a swallowed write error", "serve/eventlog.py", "            self.failed = error\n            self._accepting = False\n", "            pass\n", "unit/serve/test_eventlog.py serve/test_eventlog.py"),
-    _mutant("a torn record is kept", "serve/segments.py", "            file.truncate(end)\n", "", "unit/serve/test_eventlog.py serve/test_eventlog.py"),
-    _mutant("a commit that is not synced", "serve/groupcommit.py", "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF", "unit/serve live/serve serve/test_store.py serve/test_blog.py serve/test_reliability.py"),
-    _mutant("one bad write undoes another's", "serve/groupcommit.py", 'execute("ROLLBACK TO one")', 'execute("ROLLBACK")', "unit/serve/test_store.py serve/test_store.py"),
-    _mutant("an idempotency key stores twice", "serve/store.py", "            if found:\n", "            if False:\n", "unit/serve/test_store.py unit/serve/test_blog.py serve/test_store.py serve/test_blog.py"),
-    _mutant("a verdict changes a moderator's decision", "serve/store.py", "state = iif(state = 'pending' OR reason = 'unclassified', ?, state)", "state = ?", "unit/serve/test_store.py unit/serve/test_blog.py serve/test_store.py serve/test_blog.py"),
-    _mutant("an unescaped page", "serve/pages.py", "autoescape=True", "autoescape=False", "unit/serve/test_blog.py unit/serve/test_pages.py serve/test_pages.py serve/test_blog.py"),
-    _mutant("a weight that is ignored", "serve/routing.py", "entry[2] / -math.log(point(entry[1], key))", "1 / -math.log(point(entry[1], key))", "unit/serve/test_routing.py serve/test_routing.py"),
-    _mutant("retries without end", "serve/forwarding.py", "if not reason or tries == 2 or", "if not reason or", "unit/serve/test_gateway.py unit/serve/test_upstreams.py serve/test_gateway.py serve/test_upstreams.py"),
-    _mutant("an ejected replica gets requests", "serve/upstreams.py", 'if replica.state == "ready" and replica is not other_than', "if replica is not other_than", "unit/serve/test_upstreams.py unit/serve/test_gateway.py serve/test_upstreams.py serve/test_gateway.py"),
-    _mutant("drain is forgotten", "serve/server.py", "        self.app.draining = True\n        seconds = self.app.limits.drain_seconds if sig == signal.SIGTERM else 0\n", "        seconds = 0\n", "unit/serve/test_server.py live/serve/test_server.py live/serve/test_reliability.py serve/test_server.py"),
-    _mutant("a token check dropped", "serve/gateway_admin.py", 'if not hmac.compare_digest(request.header(b"authorization") or b"", self._expected):', "if False:", "unit/serve/test_gateway.py live/serve serve/test_gateway.py"),
-    _mutant("the filter's token check dropped", "serve/filter.py", "if not hmac.compare_digest(", "if False and not hmac.compare_digest(", "unit/serve/test_filter.py serve/test_filter.py"),
-    _mutant("the rate limit never refills", "serve/ratelimit.py", "left + (now - since) * self._per_second", "left", "unit/serve/test_blog.py unit/serve serve"),
+    _mutant("a missing fsync of the event log", "serve/segments.py", "unit/serve live/serve/kills",
+            '| getattr(os, "O_DSYNC", os.O_SYNC)', ""),
+    _mutant("a swallowed write error", "serve/eventlog.py", "unit/serve/eventlog",
+            "            self.failed = error\n            self._accepting = False\n", "            pass\n"),
+    _mutant("a torn record is kept", "serve/segments.py", "unit/serve/eventlog",
+            "            file.truncate(end)\n", ""),
+    _mutant("a commit that is not synced", "serve/groupcommit.py", "unit/serve live/serve",
+            "PRAGMA synchronous = FULL", "PRAGMA synchronous = OFF"),
+    _mutant("one bad write undoes another's", "serve/groupcommit.py", "unit/serve/store",
+            'execute("ROLLBACK TO one")', 'execute("ROLLBACK")'),
+    _mutant("an idempotency key stores twice", "serve/store.py", "unit/serve/store unit/serve/blog",
+            "            if found:\n", "            if False:\n"),
+    _mutant("a verdict changes a moderator's decision", "serve/store.py", "unit/serve/store unit/serve/blog",
+            "state = iif(state = 'pending' OR reason = 'unclassified', ?, state)", "state = ?"),
+    _mutant("an unescaped page", "serve/pages.py", "unit/serve/blog unit/serve/pages",
+            "autoescape=True", "autoescape=False"),
+    _mutant("a weight that is ignored", "serve/routing.py", "unit/serve/routing",
+            "entry[2] / -math.log(point(entry[1], key))", "1 / -math.log(point(entry[1], key))"),
+    _mutant("retries without end", "serve/forwarding.py", "unit/serve/gateway unit/serve/upstreams",
+            "if not reason or tries == 2 or", "if not reason or"),
+    _mutant("an ejected replica gets requests", "serve/upstreams.py", "unit/serve/upstreams unit/serve/gateway",
+            'if replica.state == "ready" and replica', "if replica"),
+    _mutant("drain is forgotten", "serve/server.py", "live/serve/server live/serve/kills",
+            "self.app.limits.drain_seconds if sig == signal.SIGTERM else 0", "0"),
+    _mutant("a token check dropped", "serve/gateway_admin.py", "unit/serve/gateway live/serve",
+            'compare_digest(request.header(b"authorization") or b"", self._expected)', 'compare_digest(b"", b"")'),
+    _mutant("the filter's token check dropped", "serve/filter.py", "unit/serve/filter",
+            "if not hmac.compare_digest(", "if False and not hmac.compare_digest("),
+    _mutant("the rate limit never refills", "serve/ratelimit.py", "unit/serve",
+            "left + (now - since) * self._per_second", "left"),
 
-    _mutant("burn rate OR instead of AND", "observe/windows.py", "fires = burns & long_burns &", "fires = (burns | long_burns) &"),
-    _mutant("a window one step too long", "observe/windows.py", "width = max(1, math.ceil(seconds / self.step - 1e-9))", "width = max(1, math.ceil(seconds / self.step - 1e-9)) + 1"),
-    _mutant("a counter's reset is ignored", "observe/questions.py", "grown = last - first + lost", "grown = last - first", "unit/observe/test_metric_store.py unit/observe observe/test_metric_store.py"),
-    _mutant("a wrong unit of the burn rate", "observe/burnrate.py", "_decimal(self.spent) * _decimal(self.period)", "_decimal(self.spent) * _decimal(self.period) / 60", "unit/observe/test_burnrate.py observe/test_burnrate.py"),
-    _mutant("a rule that cannot fire is accepted", "observe/burnrate.py", "if share > MOST:", "if False:", "unit/observe/test_burnrate.py observe/test_burnrate.py"),
-    _mutant("a late label counts as right", "observe/drift_signals.py", ".mask(np.isnan(truth))", "", "unit/observe/test_drift_signals.py observe/test_drift_signals.py"),
-    _mutant("pages that were not taken are lost", "observe/paging.py", "            failed = time.monotonic()\n", "            failed = time.monotonic()\n            self.undelivered.clear()\n"),
-    _mutant("a mean lead time", "observe/delivery_metrics.py", "change_lead_time=lead.median()", "change_lead_time=lead.mean()", "unit/observe/test_delivery_metrics.py observe/test_delivery_metrics.py"),
-    _mutant("a spent budget ships", "observe/policy.py", "if remaining > 0:", "if remaining >= 0:", "unit/observe/test_policy.py observe/test_policy.py"),
+    _mutant("burn rate OR instead of AND", "observe/windows.py", "",
+            "fires = burns & long_burns &", "fires = (burns | long_burns) &"),
+    _mutant("a window one step too long", "observe/windows.py", "",
+            "math.ceil(seconds / self.step - 1e-9)", "math.ceil(seconds / self.step - 1e-9) + 1"),
+    _mutant("a counter's reset is ignored", "observe/questions.py", "unit/observe/metric_store",
+            "grown = last - first + lost", "grown = last - first"),
+    _mutant("a wrong unit of the burn rate", "observe/burnrate.py", "unit/observe/burnrate",
+            "* _decimal(self.period), _decimal(self.long)", "* _decimal(self.period), _decimal(self.long * 60)"),
+    _mutant("a rule that cannot fire is accepted", "observe/burnrate.py", "unit/observe/burnrate",
+            "if share > MOST:", "if False:"),
+    _mutant("a late label counts as right", "observe/drift_signals.py", "unit/observe/drift_signals",
+            ".mask(np.isnan(truth))", ""),
+    _mutant("pages that were not taken are lost", "observe/paging.py", "",
+            "failed = time.monotonic()", "failed = self.undelivered.clear() or time.monotonic()"),
+    _mutant("a mean lead time", "observe/delivery_metrics.py", "unit/observe/delivery_metrics",
+            "change_lead_time=lead.median()", "change_lead_time=lead.mean()"),
+    _mutant("a spent budget ships", "observe/policy.py", "unit/observe/policy",
+            "if remaining > 0:", "if remaining >= 0:"),
 
-    _mutant("evidence from one look too early", "deploy/sequential.py", "return tests / alpha", "return 1 / alpha", "unit/deploy/test_sequential.py unit/deploy deploy/test_sequential.py deploy/test_canary.py"),
-    _mutant("the likelihood ratio's cost dropped", "deploy/sequential.py", "np.log(ratios) - np.asarray(events, float)[..., None] * cost", "np.log(ratios)", "unit/deploy/test_sequential.py deploy/test_sequential.py"),
-    _mutant("a late label at today's weight", "deploy/canary_evidence.py", "self._unlabelled.pop(name), self._weight", "self._unlabelled.pop(name), 0.5", "unit/deploy/test_canary_evidence.py live/deploy/test_canary.py deploy/test_canary.py"),
-    _mutant("a skipped gate: quality", "deploy/gates_model.py", "    if wrong:\n        raise GateRefused(\n            f\"the model is not", "    if False:\n        raise GateRefused(\n            f\"the model is not", "unit/deploy live/deploy/test_problems.py deploy/test_gates.py deploy/test_problems.py"),
-    _mutant("a skipped gate: secrets", "deploy/gates_security.py", "*_secrets(job.source), ", "", "unit/deploy/test_gates.py live/deploy/test_problems.py deploy/test_gates.py deploy/test_problems.py"),
-    _mutant("non-inferiority without a margin", "deploy/noninferiority.py", "return self.low > -margin", "return self.difference > -margin", "unit/deploy/test_gates.py unit/deploy deploy/test_gates.py"),
-    _mutant("a changed record is believed", "deploy/release_record.py", "            if not genuine:\n", "            if False:\n", "unit/deploy/test_release_record.py deploy/test_release_record.py"),
-    _mutant("a stage's seal is not compared", "deploy/pipeline_store.py", 'if self.seal(folder) != recorded[-1]["seal"]:', "if False:", "unit/deploy/test_pipeline.py live/deploy/test_releases.py live/deploy/test_pipeline_kills.py deploy/test_pipeline.py deploy/test_pipeline_releases.py"),
-    _mutant("back to a version that is broken", "deploy/rollback.py", "        complaint = answers(platform, version)\n", '        complaint = ""\n', "unit/deploy/test_rollback.py live/deploy/test_rollback.py deploy/test_rollback.py"),
-    _mutant("a crash loop without end", "deploy/process.py", "if quick > len(DELAYS):", "if False:", "live/deploy/test_process.py deploy/test_process.py"),
-    _mutant("a service that is killed, not drained", "deploy/process.py", "self._child.send_signal(signal.SIGTERM)", "self._child.send_signal(signal.SIGKILL)", "live/deploy/test_process.py live/deploy/test_platform.py deploy/test_process.py deploy/test_platform.py"),
+    _mutant("evidence from one look too early", "deploy/sequential.py", "unit/deploy",
+            "return tests / alpha", "return 1 / alpha"),
+    _mutant("the likelihood ratio's cost dropped", "deploy/sequential.py", "unit/deploy/sequential",
+            "- np.asarray(events, float)[..., None] * cost", ""),
+    _mutant("a late label at today's weight", "deploy/canary_evidence.py", "unit/deploy live/deploy/canary",
+            "self._unlabelled.pop(name), self._weight", "self._unlabelled.pop(name), 0.5"),
+    _mutant("a skipped gate: quality", "deploy/gates_model.py", "unit/deploy live/deploy/problems",
+            "    if wrong:\n        raise GateRefused(\n", "    if False:\n        raise GateRefused(\n"),
+    _mutant("a skipped gate: secrets", "deploy/gates_security.py", "unit/deploy/gates live/deploy/problems",
+            "*_secrets(job.source), ", ""),
+    _mutant("non-inferiority without a margin", "deploy/noninferiority.py", "unit/deploy",
+            "return self.low > -margin", "return self.difference > -margin"),
+    _mutant("a changed record is believed", "deploy/release_record.py", "unit/deploy/release_record",
+            "            if not genuine:\n", "            if False:\n"),
+    _mutant("a stage's seal is not compared", "deploy/pipeline_store.py", "unit/deploy live/deploy/pipeline_kills",
+            'if self.seal(folder) != recorded[-1]["seal"]:', "if False:"),
+    _mutant("back to a version that is broken", "deploy/rollback.py", "unit/deploy/rollback live/deploy/rollback",
+            "        complaint = answers(platform, version)\n", '        complaint = ""\n'),
+    _mutant("a crash loop without end", "deploy/process.py", "live/deploy/process",
+            "if quick > len(DELAYS):", "if False:"),
+    _mutant("a service that is killed, not drained", "deploy/process.py", "live/deploy/process live/deploy/platform",
+            "self._child.send_signal(signal.SIGTERM)", "self._child.send_signal(signal.SIGKILL)"),
 
-    _mutant("a drill that nobody helped passes", "respond/score.py", "if facts.expected and facts.mitigated is None:", "if False:", "unit/respond"),
-    _mutant("lost comments cost nothing", "respond/score.py", "    if facts.lost:\n", "    if False:\n", "unit/respond"),
-    _mutant("a fix that did nothing is proved", "respond/drill.py", "if passed and not any(", "if False and not any(", "unit/respond live/respond/test_drill.py respond/test_guards.py"),
-    _mutant("a recovery need not last", "respond/judge.py", "if len(kept) and end - kept[0] >= sustained else None", "if len(kept) else None", "unit/respond respond/test_drill.py"),
-    _mutant("a fault is not put back", "respond/watchdog.py", "            undo(entries[number])\n", "            pass\n", "live/respond/test_faults.py respond/test_faults.py"),
-    _mutant("a number of another process is killed", "respond/undo.py", "def _send(pid: int, created: float, number: int) -> None:\n    if alive(pid, created):", "def _send(pid: int, created: float, number: int) -> None:\n    if True:", "live/respond/test_faults.py respond/test_faults.py"),
-    _mutant("a runbook acts without its phrase", "respond/runbook.py", "if not dry_run and confirmation != self.phrase:", "if False:", "unit/respond/test_runbook.py respond/test_runbook.py"),
-    _mutant("a void drill is as promised", "respond/trials.py", "return self.outcome == self.job.expected", 'return self.outcome in (self.job.expected, "void")', "unit/respond/test_trials.py respond/test_trials.py"),
+    _mutant("a drill that nobody helped passes", "respond/score.py", "unit/respond",
+            "if facts.expected and facts.mitigated is None:", "if False:"),
+    _mutant("lost comments cost nothing", "respond/score.py", "unit/respond",
+            "    if facts.lost:\n", "    if False:\n"),
+    _mutant("a fix that did nothing is proved", "respond/drill.py", "unit/respond live/respond/drill",
+            "if passed and not any(", "if False and not any("),
+    _mutant("a recovery need not last", "respond/judge.py", "unit/respond",
+            "if len(kept) and end - kept[0] >= sustained", "if len(kept)"),
+    _mutant("a fault is not put back", "respond/watchdog.py", "live/respond/faults",
+            "            undo(entries[number])\n", "            pass\n"),
+    _mutant("a number of another process is killed", "respond/undo.py", "live/respond/faults",
+            "number: int) -> None:\n    if alive(pid, created):", "number: int) -> None:\n    if True:"),
+    _mutant("a runbook acts without its phrase", "respond/runbook.py", "unit/respond/runbook",
+            "if not dry_run and confirmation != self.phrase:", "if False:"),
+    _mutant("a void drill is as promised", "respond/trials.py", "unit/respond/trials",
+            "return self.outcome == self.job.expected", 'return self.outcome in (self.job.expected, "void")'),
 
-    _mutant("the sandbox has the network", "teach/grading_bubblewrap.py", '"pid", "net", "uts"', '"pid", "uts"', "engines/bwrap/test_attacks.py teach/test_grading_attacks.py"),
-    _mutant("the notebook's folder is written over", "teach/outfolder.py", "        if any(place.is_relative_to(folder) for place in (Path(os.path.realpath(path)), _shown(path))):\n", "        if False:\n", "unit/teach/test_outfolder.py live/teach/test_run.py"),
-    _mutant("a folder of others is graded into", "teach/grading_store.py", "if out.is_dir() and not mark.is_file() and", "if False and", "unit/teach live/teach/test_grading_class.py"),
-    _mutant("a mismatch is not reported", "teach/comparison.py", "            reason = _difference(reference, fresh)\n", '            reason = ""\n', "unit/teach/test_comparison.py live/teach/test_nbval.py teach/test_comparison.py"),
-    _mutant("a text is taken for a number", "teach/parameters.py", "strict=True, allow_inf_nan=False", "strict=False, allow_inf_nan=False", "unit/teach/test_parameters.py teach/test_parameters.py"),
-    _mutant("a late day too few", "teach/grading_late.py", "math.ceil(late_seconds / self.period)", "math.floor(late_seconds / self.period)", "unit/teach live/teach/test_grading_class.py teach/test_grading_class.py"),
-    _mutant("a solution is handed out", "teach/labs_regions.py", "lines[region.begin : region.end + 1] = fresh", "lines[region.begin : region.begin] = fresh", "unit/teach/test_labs.py teach/test_labs.py"),
+    _mutant("the sandbox has the network", "teach/grading_bubblewrap.py", "engines/bwrap/attacks",
+            '"pid", "net", "uts"', '"pid", "uts"'),
+    _mutant("the notebook's folder is written over", "teach/outfolder.py", "unit/teach/outfolder live/teach/run",
+            "if any(place.is_relative_to(folder) for place in (Path(", "if any(False for place in (Path("),
+    _mutant("a folder of others is graded into", "teach/grading_store.py", "unit/teach live/teach/grading_class",
+            "if out.is_dir() and not mark.is_file() and", "if False and"),
+    _mutant("a mismatch is not reported", "teach/comparison.py", "unit/teach/comparison live/teach/nbval",
+            "            reason = _difference(reference, fresh)\n", '            reason = ""\n'),
+    _mutant("a text is taken for a number", "teach/parameters.py", "unit/teach/parameters",
+            "strict=True, allow_inf_nan=False", "strict=False, allow_inf_nan=False"),
+    _mutant("a late day too few", "teach/grading_late.py", "unit/teach live/teach/grading_class",
+            "math.ceil(late_seconds / self.period)", "math.floor(late_seconds / self.period)"),
+    _mutant("a solution is handed out", "teach/labs_regions.py", "unit/teach/labs",
+            "lines[region.begin : region.end + 1] = fresh", "lines[region.begin : region.begin] = fresh"),
 )
 # fmt: on
 
