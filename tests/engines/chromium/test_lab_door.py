@@ -20,7 +20,7 @@ SECONDS = 60
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[tuple[psutil.Process, str]]:
-    """The process of ``make lab`` and the address that it prints, for a student without settings, but nothing is saved."""
+    """The process of ``make lab`` and the address that it prints, for somebody without settings; it saves nothing."""
     settings = tmp_path / ".jupyter/lab/user-settings/@jupyterlab/docmanager-extension"
     settings.mkdir(parents=True)
     (settings / "plugin.jupyterlab-settings").write_text('{"autosave": false}')
