@@ -10,8 +10,10 @@ Two formats: :mod:`~mlops_helpers.model.linear` is data only and needs the stand
 of the pipeline to within 1e-9. :mod:`~mlops_helpers.model.pickled` is for every other pipeline.
 """
 
+import json
 import sys
 import unicodedata
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,7 @@ if TYPE_CHECKING:  # training brings scikit-learn, which a service does not have
 
 __all__ = ["Artifact", "Scoring", "export", "export_any", "load"]
 
-_FILES = {sealed.MANIFEST, sealed.SUMS} | linear.FILES | pickled.FILES
+_FORMATS = (linear.FORMAT, pickled.FORMAT)
 _LIBRARIES = ("scikit-learn", "numpy", "scipy")
 _PROBES = (
     "",
@@ -93,7 +95,12 @@ def export_any(model: "TrainedModel", folder: Path) -> Artifact:
 
 
 def _refuse_strangers(folder: Path) -> None:
-    strangers = [path.name for path in folder.iterdir() if path.name not in _FILES] if folder.is_dir() else []
+    strangers = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    with suppress(OSError, ValueError, TypeError, KeyError):  # without a manifest of ours, all files are strangers
+        manifest = json.loads((folder / sealed.MANIFEST).read_bytes())
+        if manifest["format"] in _FORMATS:
+            own = {sealed.MANIFEST, sealed.SUMS, *manifest["files"]}
+            strangers = [path.name for path in folder.iterdir() if path.name not in own]
     if strangers or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
         found = f"holds {', '.join(sorted(strangers)[:3])}" if strangers else "is not a folder"
         raise ArtifactError(
@@ -143,10 +150,8 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
     try:
         digest, manifest = sealed.read_manifest(folder, expected_sha256)
         threshold, form = manifest["threshold"], manifest.get("format")
-        if form not in (linear.FORMAT, pickled.FORMAT):
-            raise ArtifactError(
-                f"{folder} is of format {form!r}; accepted: {linear.FORMAT}, {pickled.FORMAT}. {sealed.NEXT}"
-            )
+        if form not in _FORMATS:
+            raise ArtifactError(f"{folder} is of format {form!r}; accepted: {', '.join(_FORMATS)}. {sealed.NEXT}")
         if not (type(threshold) is float and 0 < threshold < 1):
             raise ValueError(f"threshold {threshold!r}; accepted: a number between 0 and 1")
 

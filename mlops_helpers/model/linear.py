@@ -22,13 +22,12 @@ if TYPE_CHECKING:  # scikit-learn is what a service does not have
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.pipeline import Pipeline
 
-__all__ = ["FILES", "FORMAT", "read", "tables"]
+__all__ = ["FORMAT", "read", "tables"]
 
 FORMAT = "opslab-linear-text/2"
 LONGEST_NGRAM = 16  # longer ones would make the time of scoring explode
 LARGEST_WEIGHT = 1e100  # beyond it squares and sums could overflow
 _TERMS, _WEIGHTS = "terms.json", "weights.f64"
-FILES = frozenset({_TERMS, _WEIGHTS})
 
 
 def tables(pipeline: "Pipeline") -> tuple[dict[str, Any], dict[str, bytes]]:

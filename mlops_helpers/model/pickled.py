@@ -13,11 +13,10 @@ from mlops_helpers.errors import ArtifactError
 if TYPE_CHECKING:  # scikit-learn is what a service does not have
     from sklearn.pipeline import Pipeline
 
-__all__ = ["FILES", "FORMAT", "SklearnScorer", "contents", "read"]
+__all__ = ["FORMAT", "SklearnScorer", "contents", "read"]
 
 FORMAT = "opslab-sklearn-pickle/1"
 _PICKLE = "pipeline.pkl"
-FILES = frozenset({_PICKLE})
 
 
 class SklearnScorer:

@@ -24,7 +24,7 @@ import pandas as pd
 from mlops_helpers.errors import RegistryError, TamperedArtifactError
 from mlops_helpers.model import artifact as artifacts
 from mlops_helpers.model.provenance import git_commit, pinned_requirements
-from mlops_helpers.workspace import atomic_file, cache, workspace
+from mlops_helpers.workspace import atomic_file, cache, workspace, writable_folder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -89,12 +89,12 @@ class Registry:
             mlflow = self._mlflow()
             with atomic_file(template) as fresh, _quiet("mlflow.store.db.utils"):
                 mlflow.MlflowClient(_sqlite(fresh)).search_experiments(max_results=1)
-        mine = database.with_name(f"fresh-{os.getpid()}.db")
-        with atomic_file(mine) as fresh:
-            shutil.copyfile(template, fresh)
-        with suppress(FileExistsError):  # never replaced: another process may have opened its own meanwhile
-            os.link(mine, database)
-        mine.unlink()
+        folder = writable_folder(self.folder, "Registry(FOLDER)")
+        with tempfile.TemporaryDirectory(prefix=".fresh-", dir=folder) as scratch:
+            with atomic_file(Path(scratch) / "mlflow.db") as fresh:
+                shutil.copyfile(template, fresh)
+            with suppress(FileExistsError):  # never replaced: another process may have opened its own meanwhile
+                os.link(Path(scratch) / "mlflow.db", database)
 
     def register(self, model: "TrainedModel", evaluation: "Evaluation", **tags: str) -> Version:
         """Log a model with its evaluation as a run and register it as a new version.

@@ -12,7 +12,7 @@ from mlops_helpers.errors import ServiceError
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["LATE_SECONDS", "OUTCOMES", "Record", "Recorder", "read_lines", "read_record"]
+__all__ = ["LATE_SECONDS", "OUTCOMES", "Record", "Recorder", "may_be_replaced", "read_lines", "read_record"]
 
 OUTCOMES = {
     "ok": "an answer with status 2xx or 3xx",
@@ -30,6 +30,8 @@ OUTCOMES = {
 
 LATE_SECONDS = 0.01
 """A run whose generator noticed more than 1 % of the arrivals later than this tells about the generator's machine."""
+
+_LONGEST_HEADER = 65_536  # bytes
 
 
 @dataclass(slots=True)
@@ -79,6 +81,18 @@ class Recorder:
         batch, self._batch = self._batch, []
         self._file.write(b"".join(batch))
         self._file.flush()
+
+
+def may_be_replaced(path: Path) -> bool:
+    """Say whether a new record harms nobody at ``path``: nothing is there, or nothing but the record of a run."""
+    if not path.is_file():
+        return not (path.exists() or path.is_symlink())
+    with path.open("rb") as file:
+        first = file.readline(_LONGEST_HEADER)
+    try:
+        return not first or {"planned", "started_at"} <= set(orjson.loads(first))
+    except (orjson.JSONDecodeError, TypeError):
+        return False
 
 
 def read_lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import queue
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,6 +86,7 @@ class EventLog:
         self._lock = threading.Lock()
         self._batch: _Batch | None = None  # the one that collects; it is in the queue too, or will be
         self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
     @property
@@ -145,6 +145,7 @@ class EventLog:
     async def close(self) -> None:
         """Write what was appended, end the thread and give the folder free; safe twice and after a failure."""
         self._accepting = False
+        self._closing.set()  # nothing more comes that a batch could wait for
         if self._thread is not None:
             self._loop.call_soon(self._queue.put, None)  # behind a batch that is handed over so, too
             await asyncio.to_thread(self._thread.join)
@@ -161,7 +162,7 @@ class EventLog:
         with contextlib.closing(files):
             while (batch := self._queue.get()) is not None:
                 if not self._ack:
-                    time.sleep(GATHER_SECONDS)
+                    self._closing.wait(GATHER_SECONDS)
                 with self._lock:
                     self._batch = None
                 if self.failed is None:

@@ -13,6 +13,7 @@ Everything here blocks; :mod:`mlops_helpers.serve.eventlog` calls it from a thre
 import fcntl
 import logging
 import os
+import re
 import socket
 from contextlib import suppress
 from mmap import ACCESS_READ, mmap
@@ -24,6 +25,7 @@ from mlops_helpers.errors import EventLogError
 __all__ = ["SegmentWriter", "frame", "segments", "unframe"]
 
 _log = logging.getLogger(__name__)
+_SEGMENT = re.compile(r"[0-9]{8,}\.log")
 
 
 def frame(record: bytes) -> bytes:
@@ -38,14 +40,15 @@ def unframe(line: bytes) -> bytes | None:
 
 
 def segments(folder: Path) -> list[Path]:
-    """Return the segments of a log, oldest first."""
-    return sorted(folder.glob("[0-9]*.log"), key=lambda path: int(path.stem))
+    """Return the segments of a log, oldest first; other files in the folder are somebody else's."""
+    return sorted((p for p in folder.glob("*.log") if _SEGMENT.fullmatch(p.name)), key=lambda path: int(path.stem))
 
 
 class SegmentWriter:
     """Takes the folder, repairs its last segment and appends lines durably.
 
-    A segment is closed when it has reached ``segment_bytes``; ``keep_segments`` above 0 removes the oldest beyond it.
+    A segment is closed when it has reached ``segment_bytes``; ``keep_segments`` above 0 removes the oldest beyond it,
+    as far as they begin with a record.
 
     Raises ``EventLogError`` when another writer holds the folder, ``OSError`` when it cannot be written.
     """
@@ -98,7 +101,8 @@ class SegmentWriter:
         self._size = 0
         if self._keep:
             for path in segments(self._folder)[: -self._keep]:
-                path.unlink(missing_ok=True)
+                if _begins_with_a_record(path):  # another file of such a name was not made here
+                    path.unlink(missing_ok=True)
 
     def _open(self, segment: Path) -> None:
         # With O_DSYNC a write returns as after write and fdatasync, but gives up the interpreter's lock once instead
@@ -106,6 +110,11 @@ class SegmentWriter:
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_DSYNC", os.O_SYNC)
         self._file, self._segment = os.open(segment, flags, 0o644), segment
         _sync_folder(self._folder)
+
+
+def _begins_with_a_record(segment: Path) -> bool:
+    with segment.open("rb") as file:
+        return unframe(file.readline()) is not None
 
 
 def _lock(folder: Path) -> int:

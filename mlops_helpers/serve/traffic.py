@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import orjson
 
 from mlops_helpers.errors import ParameterError, ServiceError, WorkspaceError
-from mlops_helpers.serve.blackbox import LATE_SECONDS, read_lines, read_record
+from mlops_helpers.serve.blackbox import LATE_SECONDS, may_be_replaced, read_lines, read_record
 from mlops_helpers.serve.drive import Settings
 from mlops_helpers.serve.plan import Arrival
 
@@ -57,8 +57,8 @@ class Traffic:
     the moderators' bearer token. ``run`` goes in front of each comment's key; without it each run has one of its own,
     so that a plan can be sent twice to the same blog.
 
-    A context manager: its end, an interrupt or the death of this process ends the traffic. An existing ``record`` is
-    replaced. Raises ``ParameterError`` for a value that is not accepted.
+    A context manager: its end, an interrupt or the death of this process ends the traffic. The record of an earlier
+    run is replaced, no other file. Raises ``ParameterError`` for a value that is not accepted.
     """
 
     def __init__(
@@ -103,10 +103,13 @@ class Traffic:
     def start(self) -> Self:
         """Start the traffic and return once its clock runs.
 
-        Raises ``ServiceError`` when it cannot start, ``WorkspaceError`` when ``record`` cannot be written.
+        Raises ``ServiceError`` when it cannot start, ``WorkspaceError`` when ``record`` cannot be written or is
+        another file than a record.
         """
         try:
             self.record.parent.mkdir(parents=True, exist_ok=True)
+            if not may_be_replaced(self.record):
+                raise WorkspaceError(f"{self.record} is no record of traffic and stays. Next: name another file")
             self.record.unlink(missing_ok=True)
         except OSError as error:
             raise WorkspaceError(f"cannot write the record {self.record}: {error}. Next: name another file") from error

@@ -40,7 +40,7 @@ class Visitors:
         blog = {"comment": self._comment, "read": self._read, "moderate": self._moderate}
         self._visits = {"comment": self._classify} if api == "classify" else blog
         self._posted: dict[tuple[str, str], Arrival] = {}  # what moderators may find in the queue
-        self._deciding: set[str] = set()
+        self._taken: set[str] = set()
 
     async def visit(self, arrival: Arrival, record: Record) -> None:
         """Say what the arrival has to say; ``record`` is complete afterwards, also when no answer came."""
@@ -116,12 +116,15 @@ class Visitors:
             for comment_id, known_by in queue:
                 posted = self._posted.get(known_by)
                 ripe = posted is not None and posted.judged_at is not None and posted.judged_at <= self._clock()
-                if posted is not None and ripe and comment_id not in self._deciding:  # another look may be at it
-                    self._deciding.add(comment_id)
-                    await self._decide(arrival, posted, comment_id)
-                    self._deciding.discard(comment_id)
+                if (
+                    posted is not None and ripe and comment_id not in self._taken
+                ):  # by another look, or this queue is old
+                    self._taken.add(comment_id)
+                    if not await self._decide(arrival, posted, comment_id):
+                        self._taken.discard(comment_id)
 
-    async def _decide(self, arrival: Arrival, posted: Arrival, comment_id: str) -> None:
+    async def _decide(self, arrival: Arrival, posted: Arrival, comment_id: str) -> bool:
+        """Decide on a comment; return whether the blog took the decision."""
         record = Record(self._clock(), "decide", arrival.reader, comment_id=comment_id)
         if posted.comment is not None:
             record.label, record.campaign = posted.comment.label, posted.comment.campaign
@@ -133,6 +136,7 @@ class Visitors:
                     record.state = orjson.loads(reply.body)["state"]
         finally:
             self._record(record)
+        return record.outcome == "ok"
 
 
 def _known_by(author: str, text: str) -> tuple[str, str]:

@@ -15,6 +15,8 @@ HEAVY = SCIENTIFIC | {"papermill", "nbformat", "pydantic", "matplotlib", "tqdm"}
         ("import mlops_helpers, mlops_helpers.errors, mlops_helpers.workspace", HEAVY),
         ("import mlops_helpers.cli", HEAVY),
         ("from mlops_helpers.model import artifact", SCIENTIFIC),
+        ("import mlops_helpers.serve.blog, mlops_helpers.serve.archive", SCIENTIFIC),
+        ("import mlops_helpers.serve.drive", SCIENTIFIC | {"uvicorn", "prometheus_client", "starlette"}),
     ],
 )
 def test_import_loads_nothing_unwanted(statement: str, unwanted: set[str]) -> None:

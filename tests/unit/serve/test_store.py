@@ -9,7 +9,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from blog_fakes import live
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle as Known
@@ -20,6 +19,7 @@ from mlops_helpers.serve import archive
 from mlops_helpers.serve.entries import Comment, Draft, Post, Verdict
 from mlops_helpers.serve.groupcommit import connect
 from mlops_helpers.serve.store import DATABASE, KeyReused, Store
+from tests.support.asgi import in_event_loop
 
 POST = "first-frost"
 
@@ -146,10 +146,10 @@ class Life(RuleBasedStateMachine):
 
 
 TestLife = Life.TestCase
-TestLife.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
+TestLife.settings = settings(max_examples=20, stateful_step_count=20)
 
 
-@live
+@in_event_loop
 async def test_writes_that_wait_share_a_transaction_and_one_that_fails_harms_no_other(tmp_path):
     store = Store(tmp_path)
     try:
@@ -162,7 +162,7 @@ async def test_writes_that_wait_share_a_transaction_and_one_that_fails_harms_no_
         await store.close()
 
 
-@live
+@in_event_loop
 async def test_a_disk_that_fails_stores_nothing_and_is_used_again_when_it_works(tmp_path):
     store = Store(tmp_path)
     try:
@@ -178,7 +178,7 @@ async def test_a_disk_that_fails_stores_nothing_and_is_used_again_when_it_works(
         await store.close()
 
 
-@live
+@in_event_loop
 async def test_the_database_itself_refuses_what_must_not_be(tmp_path):
     store = Store(tmp_path)
     comment, _ = await store.add(Draft(POST, "Ada", "text"))
@@ -199,7 +199,7 @@ async def test_the_database_itself_refuses_what_must_not_be(tmp_path):
             assert columns == [field.name for field in fields(row)]
 
 
-@live
+@in_event_loop
 async def test_two_blogs_cannot_share_a_folder_and_another_version_is_refused(tmp_path):
     store = Store(tmp_path)
     with pytest.raises(ServiceError, match="another blog runs"):
@@ -214,7 +214,7 @@ async def test_two_blogs_cannot_share_a_folder_and_another_version_is_refused(tm
         Store(tmp_path)
 
 
-@live
+@in_event_loop
 async def test_tables_show_all_while_the_blog_runs_and_after(tmp_path):
     with pytest.raises(DataError, match="cannot be read"):
         archive.comments(tmp_path)

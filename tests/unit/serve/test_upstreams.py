@@ -7,11 +7,13 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 
 import pytest
-from fake_filter import FakeFilter, live, until
 
 from mlops_helpers.serve import upstreams as module
 from mlops_helpers.serve.client import RequestFailed, encode_request
 from mlops_helpers.serve.upstreams import Replica, Upstreams
+from tests.support.asgi import in_event_loop
+from tests.support.filters import FakeFilter, filters
+from tests.support.waiting import until_async
 
 REQUEST = encode_request("POST", "/v1/classify", b'{"id":"c1","text":"x"}')
 LONG = 20.0
@@ -30,6 +32,12 @@ async def upstreams_of(*filters: FakeFilter) -> AsyncIterator[tuple[Upstreams, l
         yield upstreams, list(upstreams), reasons
     finally:
         await upstreams.close()
+
+
+@pytest.fixture(autouse=True)
+def often(monkeypatch) -> None:
+    """Probe a hundred times a second."""
+    monkeypatch.setattr(module, "PROBE_SECONDS", 0.01)
 
 
 @pytest.fixture
@@ -52,48 +60,48 @@ async def failure(replica: Replica, timeout: float = LONG) -> str:
     return failed.value.reason
 
 
-@live
+@in_event_loop
 async def test_a_replica_that_is_gone_is_ejected_at_once_and_comes_back_by_its_probe() -> None:
-    async with FakeFilter() as one, upstreams_of(one) as (upstreams, [replica], reasons):
+    async with filters("v1") as (one,), upstreams_of(one) as (upstreams, [replica], reasons):
         assert upstreams.ready("v1") is replica
-        await one.__aexit__()
+        one.die()
         assert await failure(replica) in ("refused", "reset")
         assert replica.state == "ejected" and upstreams.ready("v1") is None and len(reasons) == 1
-        await one.__aenter__()
-        await until(lambda: upstreams.ready("v1") is replica, "re-admission")
+        one.start()
+        await until_async(lambda: upstreams.ready("v1") is replica, "re-admission")
 
 
-@live
+@in_event_loop
 async def test_probes_eject_a_replica_that_nobody_asks() -> None:
-    async with FakeFilter() as one, upstreams_of(one) as (_, [replica], _reasons):
-        await one.__aexit__()
-        await until(lambda: replica.state == "ejected", "ejection")
-        await one.__aenter__()
-        await until(lambda: replica.state == "ready", "re-admission")
+    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], _reasons):
+        one.die()
+        await until_async(lambda: replica.state == "ejected", "ejection")
+        one.start()
+        await until_async(lambda: replica.state == "ready", "re-admission")
 
 
-@live
+@in_event_loop
 async def test_one_missed_probe_ejects_nobody_and_two_do(unwatched) -> None:
-    async with FakeFilter() as one, upstreams_of(one) as (_, [replica], _reasons):
+    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], _reasons):
         for readyz, state in ((500, "ready"), (200, "ready"), (500, "ready"), (500, "ejected"), (200, "ready")):
             one.readyz = readyz
             await replica.probe()
             assert replica.state == state
 
 
-@live
+@in_event_loop
 async def test_a_hanging_probe_is_a_missed_one(unwatched, monkeypatch) -> None:
     monkeypatch.setattr(module, "_PROBE_TIMEOUT", 0.05)
-    async with FakeFilter() as one, upstreams_of(one) as (_, [replica], _reasons):
+    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], _reasons):
         one.readyz = "hang"
         await replica.probe()
         await replica.probe()
         assert replica.state == "ejected"
 
 
-@live
+@in_event_loop
 async def test_three_failures_in_a_row_eject_and_an_answer_in_between_begins_anew(unwatched) -> None:
-    async with FakeFilter() as one, upstreams_of(one) as (_, [replica], reasons):
+    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], reasons):
         for mode, state in ((500, "ready"), (502, "ready"), (404, "ready"), (500, "ready"), (500, "ready")):
             one.mode = mode
             await replica.ask(REQUEST, LONG)
@@ -104,16 +112,16 @@ async def test_three_failures_in_a_row_eject_and_an_answer_in_between_begins_ane
         assert reasons == ["status"] * 4 + ["timeout"]
 
 
-@live
+@in_event_loop
 async def test_a_replica_that_sheds_is_busy_not_ill(unwatched) -> None:
-    async with FakeFilter() as one, upstreams_of(one) as (_, [replica], reasons):
+    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], reasons):
         one.mode = 503
         for _ in range(5):
             assert (await replica.ask(REQUEST, LONG)).status == 503
         assert replica.state == "ready" and reasons == ["shed"] * 5
 
 
-@live
+@in_event_loop
 async def test_who_says_ready_and_fails_is_believed_later_each_time(unwatched, clock, monkeypatch) -> None:
     async def eject() -> None:
         one.mode = 500
@@ -128,7 +136,7 @@ async def test_who_says_ready_and_fails_is_believed_later_each_time(unwatched, c
             await replica.probe()
         return clock.now - began
 
-    async with FakeFilter() as one, upstreams_of(one) as (_, [replica], _reasons):
+    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], _reasons):
         monkeypatch.setattr(module, "PROBE_SECONDS", 0.25)
         waits = []
         for _ in range(8):
@@ -141,13 +149,9 @@ async def test_who_says_ready_and_fails_is_believed_later_each_time(unwatched, c
         assert await seconds_until_believed() == 0.25
 
 
-@live
+@in_event_loop
 async def test_a_draining_replica_gets_nothing_new_and_has_not_failed(unwatched) -> None:
-    async with (
-        FakeFilter() as one,
-        FakeFilter() as two,
-        upstreams_of(one, two) as (upstreams, [first, second], reasons),
-    ):
+    async with filters("v1", "v1") as (one, two), upstreams_of(one, two) as (upstreams, [first, second], reasons):
         one.readyz = 503
         await first.probe()
         assert first.state == "draining" and not reasons
@@ -159,9 +163,9 @@ async def test_a_draining_replica_gets_nothing_new_and_has_not_failed(unwatched)
         assert upstreams.ready("v1") is first
 
 
-@live
+@in_event_loop
 async def test_the_least_busy_is_asked_and_equals_in_turn(unwatched) -> None:
-    async with FakeFilter() as a, FakeFilter() as b, FakeFilter() as c, upstreams_of(a, b, c) as (upstreams, all_of, _):
+    async with filters("v1", "v1", "v1") as (a, b, c), upstreams_of(a, b, c) as (upstreams, all_of, _):
         assert [upstreams.ready("v1") for _ in range(6)] == all_of * 2
         all_of[0].under_way = 2
         all_of[1].under_way = 1
@@ -172,9 +176,9 @@ async def test_the_least_busy_is_asked_and_equals_in_turn(unwatched) -> None:
             replica.under_way = 0
 
 
-@live
+@in_event_loop
 async def test_the_last_resort_is_who_failed_longest_ago(unwatched) -> None:
-    async with FakeFilter() as a, FakeFilter() as b, upstreams_of(a, b) as (upstreams, [first, second], _):
+    async with filters("v1", "v1") as (a, b), upstreams_of(a, b) as (upstreams, [first, second], _):
         for replica, when in ((first, 2.0), (second, 1.0)):
             replica.state, replica.failed_at = "ejected", when
         assert upstreams.last_resort("v1") is second
@@ -182,17 +186,12 @@ async def test_the_last_resort_is_who_failed_longest_ago(unwatched) -> None:
         assert upstreams.last_resort("v2") is None
 
 
-@live
+@in_event_loop
 async def test_a_change_keeps_who_stays_and_drains_who_goes() -> None:
-    async with (
-        FakeFilter() as a,
-        FakeFilter() as b,
-        FakeFilter() as c,
-        upstreams_of(a, b) as (upstreams, [first, gone], _),
-    ):
+    async with filters("v1", "v1", "v1") as (a, b, c), upstreams_of(a, b) as (upstreams, [first, gone], _):
         b.mode = "hang"
         pending = asyncio.create_task(gone.ask(REQUEST, LONG))
-        await until(lambda: b.under_way == 1)
+        await until_async(lambda: b.under_way == 1)
         await upstreams.change({"v1": [a.address, c.address]})
         present = list(upstreams)
         assert present[0] is first and present[1].address == c.address and present[2] is gone
@@ -201,16 +200,15 @@ async def test_a_change_keeps_who_stays_and_drains_who_goes() -> None:
         assert gone not in [upstreams.last_resort("v1", first), upstreams.last_resort("v1", present[1])]
         b.mode = "answer"
         assert (await pending).status == 200
-        await until(lambda: not b._writers, "connections to close")
         assert gone not in list(upstreams)
         probes = b.probes
-        await until(lambda: a.probes > 3, "probes")
+        await until_async(lambda: a.probes > 3, "probes")
         assert b.probes == probes
 
 
-@live
+@in_event_loop
 async def test_an_address_that_moves_to_another_version_is_another_replica(unwatched) -> None:
-    async with FakeFilter() as a, upstreams_of(a) as (upstreams, [before], _):
+    async with filters("v1") as (a,), upstreams_of(a) as (upstreams, [before], _):
         await upstreams.change({"v2": [a.address]})
         assert upstreams.ready("v1") is None
         assert upstreams.ready("v2") is not before

@@ -34,7 +34,7 @@ def test_a_point_lies_between_0_and_1(salt: str, key: bytes) -> None:
     assert 0 < point(salt.encode(), key) < 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(any), SALTS)
 def test_shares_are_the_weights(parts: list[int], salt: str) -> None:
     weights = {f"{salt}{number}": part / sum(parts) for number, part in enumerate(parts)}
@@ -45,7 +45,7 @@ def test_shares_are_the_weights(parts: list[int], salt: str) -> None:
         assert abs(versions.count(version) / len(KEYS) - weight) <= bound
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(0, 1), st.floats(0, 1), SALTS)
 def test_a_growing_version_keeps_its_comments_and_others_exchange_none(one: float, other: float, salt: str) -> None:
     small, large = sorted((one, other))
