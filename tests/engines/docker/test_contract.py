@@ -1,7 +1,11 @@
 """What holds on every runtime, on Docker; and nothing is left of it."""
 
+import pytest
+
 from tests.support.docker_state import image, things
 from tests.support.runtime_contract import RuntimeContract
+
+pytestmark = pytest.mark.timeout(400)  # the first one builds the image
 
 EXITS = 'ENTRYPOINT ["/bin/sh", "-c", "echo no model; exit 3"]'
 

@@ -1,30 +1,25 @@
-"""The image of the services, with a real Docker daemon and with one that fails; each of two builds takes seconds."""
+"""The image of the services; each of two builds takes seconds."""
 
-import argparse
 import contextlib
-import hashlib
 import importlib.metadata
 import io
-import json
 import os
 import shutil
 import signal
-import socketserver
 import subprocess
 import sys
 import tarfile
-import threading
-from http.server import BaseHTTPRequestHandler
 
 import pytest
-from packaging.requirements import Requirement
 
-from mlops_helpers.deploy import base_image, image_build, image_commands, images, wheels
+from mlops_helpers.deploy import base_image, image_build, images, wheels
 from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.docker_engine import engine
 from mlops_helpers.deploy.ownership import owner, owner_lives
-from mlops_helpers.errors import ImageError, RuntimeUnavailable, ServiceError
-from mlops_helpers.model import artifact as artifacts
+from mlops_helpers.errors import ImageError, ServiceError
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(400)  # two builds
 
 NAME = "opslab-test-images:first"
 AGAIN = "opslab-test-images:again"
@@ -32,15 +27,13 @@ TOKEN = "0123456789abcdef"
 SECONDS = 60
 HARDENED = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "pids_limit": 64}
 
-docker_engine = pytest.mark.engine("docker")
 
-
-def held(client):
+def left_by_builds(client):
     """What builds have left: of this process, and of others that are gone."""
     label = {"label": image_build.BUILD}
-    found = [*client.api.images(filters=label), *client.api.containers(all=True, filters=label)]
-    builders = {one["Id"]: one["Labels"][image_build.BUILD] for one in found}
-    return {one for one, builder in builders.items() if builder == owner() or not owner_lives(builder)}
+    made = [*client.api.images(filters=label), *client.api.containers(all=True, filters=label)]
+    builders = {entry["Id"]: entry["Labels"][image_build.BUILD] for entry in made}
+    return {entry for entry, builder in builders.items() if builder == owner() or not owner_lives(builder)}
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +59,13 @@ def image(client, wheel_folder):
 
 @pytest.fixture
 def nothing_stays(client):
-    before = held(client)
+    before = left_by_builds(client)
     yield
-    assert held(client) <= before
-
-
-@pytest.fixture(scope="module")
-def artifact(model, tmp_path_factory):
-    return artifacts.export(model, tmp_path_factory.mktemp("model") / "artifact")
+    assert left_by_builds(client) <= before
 
 
 @pytest.fixture
-def run(client, image, until):
+def run(client, image):
     """Return a function that runs a hardened container and gives its address once it answers."""
     started = []
 
@@ -104,8 +92,7 @@ def run(client, image, until):
         container.remove(force=True, v=True)
 
 
-@docker_engine
-def test_filter_gateway_and_blog_run_hardened_from_one_image(run, artifact, until):
+def test_filter_gateway_and_blog_run_hardened_from_one_image(run, artifact):
     settings = {"tmpfs": {"/data": "mode=1777"}}
     bind = {str(artifact.folder): {"bind": "/artifact", "mode": "ro"}}
     filtering, at = run("filter", volumes=bind, **settings)
@@ -133,8 +120,7 @@ def test_filter_gateway_and_blog_run_hardened_from_one_image(run, artifact, unti
     assert not filtering.attrs["State"]["OOMKilled"]
 
 
-@docker_engine
-def test_the_image_is_lean_and_says_what_it_is(client, image):
+def test_image_is_lean_and_says_what_it_is(client, image):
     config = client.images.get(NAME).attrs["Config"]
     assert image.added_bytes <= 120e6
     assert config["User"].split(":")[0].isdigit()
@@ -154,7 +140,6 @@ print([path for path in ("/pip", "/context", "/packages", "/root/.cache") if Pat
     assert said.decode().splitlines() == ["[]", "[]", "[]"]
 
 
-@docker_engine
 def test_two_builds_have_the_same_layers(client, image, wheel_folder, tmp_path, monkeypatch):
     """The second one from another folder, with files of another age."""
     nameless = {"label": image_build.BUILD, "dangling": True}
@@ -172,8 +157,7 @@ def test_two_builds_have_the_same_layers(client, image, wheel_folder, tmp_path, 
     assert client.api.images(quiet=True, filters=nameless) == before
 
 
-@docker_engine
-def test_the_same_files_are_not_built_again_and_others_are(client, image, wheel_folder, monkeypatch):
+def test_unchanged_files_are_not_built_again_and_others_are(client, image, wheel_folder, monkeypatch):
     built = []
     monkeypatch.setattr(images, "build", lambda *given, **settings: built.append(given[2]))
     assert images.build_service_image(NAME, wheels=wheel_folder) == image
@@ -186,8 +170,7 @@ def test_the_same_files_are_not_built_again_and_others_are(client, image, wheel_
     assert not [path for path in files if "deploy" in path or "teach" in path or path.endswith(".pyc")]
 
 
-@docker_engine
-def test_an_image_that_somebody_makes_of_ours_is_neither_taken_for_it_nor_removed(client, image):
+def test_image_that_somebody_makes_of_ours_is_neither_taken_for_it_nor_removed(client, image):
     other = 'LABEL mine=yes\nENTRYPOINT ["/bin/sh"]'
     with contextlib.ExitStack() as stack:
         for name in (f"opslab-test-derived:{os.getpid()}", None):  # labels are inherited, with a name or without
@@ -217,8 +200,7 @@ def recipe(tmp_path, monkeypatch):
     return change
 
 
-@docker_engine
-def test_a_failing_step_is_shown_with_its_last_lines_and_nothing_stays(client, recipe, wheel_folder, nothing_stays):
+def test_failing_step_is_shown_with_its_last_lines_and_nothing_stays(client, recipe, wheel_folder, nothing_stays):
     base_image.base_image()
     recipe("RUN for n in $(seq 30); do echo line $n; done; ls /no/such/folder")
     with pytest.raises(ImageError) as failure:
@@ -229,8 +211,7 @@ def test_a_failing_step_is_shown_with_its_last_lines_and_nothing_stays(client, r
     assert "line 10\n" not in said
 
 
-@docker_engine
-def test_an_interrupted_build_leaves_nothing(client, recipe, until, wheel_folder, nothing_stays):
+def test_interrupted_build_leaves_nothing(client, recipe, wheel_folder, nothing_stays):
     base_image.base_image()
     folder = recipe("RUN echo waiting; sleep 600")
     code = f"""
@@ -250,10 +231,7 @@ images.build_service_image({AGAIN!r}, wheels=Path({str(wheel_folder)!r}))"""
         process.wait()
 
 
-@docker_engine
-def test_a_missing_base_image_or_wheel_is_named_with_the_command_that_provides_it(
-    wheel_folder, tmp_path, nothing_stays
-):
+def test_missing_base_image_or_wheel_is_named_with_the_command_that_provides_it(wheel_folder, tmp_path, nothing_stays):
     base_image.base_image()
     with pytest.raises(ImageError, match=r"base image opslab-test-none:1 is not .* Next: opslab image base"):
         images.build_service_image(AGAIN, base="opslab-test-none:1", wheels=wheel_folder)
@@ -266,135 +244,7 @@ def test_a_missing_base_image_or_wheel_is_named_with_the_command_that_provides_i
         images.build_service_image(AGAIN, wheels=some, fresh=True)
 
 
-def test_a_wheel_that_is_not_what_the_lock_says_is_refused(tmp_path, monkeypatch):
-    lock = tmp_path / "lock"
-    content = b"a wheel"
-    pins = {name: hashlib.sha256(content).hexdigest() for name in wheels.SERVICE}
-    lock.write_text("".join(f"{name}==1.0 \\\n    --hash=sha256:{digest}\n" for name, digest in pins.items()))
-    listed = wheels.requirements(lock=lock)
-    monkeypatch.setattr(wheels, "requirements", lambda packages: listed)
-    for name in wheels.SERVICE:
-        (tmp_path / f"{name.replace('-', '_')}-1.0-py3-none-any.whl").write_bytes(content)
-    assert len(wheels.verified(tmp_path)) == len(wheels.SERVICE)
-    assert wheels.download(tmp_path) == tmp_path, "what is there is not downloaded again"
-    (tmp_path / "h11-1.0-py3-none-any.whl").write_bytes(b"another wheel")
-    with pytest.raises(ImageError, match=r"h11-1.0.* has the hash .*which requirements.lock does not name"):
-        wheels.verified(tmp_path)
-
-
-def test_the_lock_is_the_source_of_what_is_installed(tmp_path):
-    lock = (images._PACKAGE.parent / "requirements.lock").read_text()
-    listed = wheels.requirements()
-    assert [line.split("==")[0] for line in listed.splitlines() if "==" in line] == [*wheels.SERVICE]
-    assert {*listed.splitlines()} < {*lock.splitlines()}
-    (tmp_path / "lock").write_text(lock.replace("\nuvloop==", "\nuvloop-lite=="))
-    with pytest.raises(ImageError, match=r"does not pin uvloop. Next: make lock"):
-        wheels.requirements(lock=tmp_path / "lock")
-    with pytest.raises(ImageError, match="no lock"):
-        wheels.requirements(lock=tmp_path / "missing")
-
-
-def test_the_services_packages_are_what_is_imported_and_what_that_needs():
-    needed, todo = set(), list(wheels._IMPORTED)
-    target = {"extra": "", "python_version": wheels._PYTHON, "sys_platform": "linux"}
-    while todo:
-        needed.add(name := todo.pop())
-        for line in importlib.metadata.requires(name) or ():
-            requirement = Requirement(line)
-            if requirement.marker is None or requirement.marker.evaluate(target):
-                todo.append(requirement.name.lower().replace("_", "-"))
-    assert needed == set(wheels.SERVICE)
-
-
-class Daemon(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
-    """A Docker daemon that has the base image, and whose builds say what they are told to."""
-
-    daemon_threads = True
-    build = b""
-    cut = False
-
-
-class Answers(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def address_string(self):
-        return "unix"
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, value):
-        content = json.dumps(value).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
-
-    def do_GET(self):
-        if self.path.endswith("/version"):
-            self.answer(200, {"ApiVersion": "1.41"})
-        elif base_image.BASE_IMAGE in self.path:
-            self.answer(200, {"Id": "sha256:0", "RootFS": {"Layers": []}, "Size": 0})
-        else:
-            self.answer(*(404, {"message": "No such image"}) if AGAIN in self.path else (200, []))
-
-    def do_POST(self):
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(200)
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        self.wfile.write(b"%x\r\n%s\r\n" % (len(self.server.build), self.server.build))
-        self.wfile.write(b"" if self.server.cut else b"0\r\n\r\n")
-        self.close_connection = True
-
-
-@pytest.fixture
-def daemon(tmp_path, monkeypatch):
-    path = tmp_path / "docker.sock"
-    with Daemon(str(path), Answers) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}).start()
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
-        yield server
-        server.shutdown()
-
-
-STEP = json.dumps({"stream": "Step 9/22 : COPY mlops_helpers/ /application\n"}).encode() + b"\n"
-
-
-def test_a_full_disk_of_the_daemon_is_said(daemon):
-    full = "write /var/lib/docker/x: no space left on device"
-    daemon.build = STEP + json.dumps({"errorDetail": {"message": full}, "error": full}).encode()
-    with pytest.raises(ImageError, match=r"cannot be built:\n  Step 9/22 : COPY .*\n  write .*: no space left"):
-        images.build_service_image(AGAIN)
-
-
-def test_a_daemon_that_dies_while_it_builds_is_said(daemon):
-    daemon.build, daemon.cut = STEP, True
-    with pytest.raises(ImageError, match=r"Docker went away: .*Next: docker version"):
-        images.build_service_image(AGAIN)
-
-
-def test_no_daemon_is_said_with_what_starts_one(tmp_path, monkeypatch):
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/none.sock")
-    for ask in (images.build_service_image, base_image.base_image):
-        with pytest.raises(RuntimeUnavailable, match=r"no Docker at unix://.*none.sock: .*Next: "):
-            ask()
-
-
-def test_a_download_that_fails_says_why_and_replaces_nothing(tmp_path, monkeypatch):
-    folder = tmp_path / "wheels"
-    folder.mkdir()
-    (folder / "kept").touch()
-    monkeypatch.setenv("PIP_INDEX_URL", (tmp_path / "no-index").as_uri())
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    with pytest.raises(ImageError, match=r"pip cannot download(.|\n)*  ERROR: .*\nNext: check network and disk"):
-        wheels.download(folder)
-    assert [path.name for path in tmp_path.rglob("*")] == ["wheels", "kept"]
-
-
-@docker_engine
-def test_the_base_image_is_imported_from_a_tarball(client, tmp_path, monkeypatch):
+def test_base_image_is_imported_from_a_tarball(client, tmp_path, monkeypatch):
     name = "opslab-test-base:tiny"
     monkeypatch.setattr(base_image, "BASE_IMAGE", name)
     with pytest.raises(ImageError, match=r"no base image's tarball: .*missing.tar.gz.*Next: opslab image base"):
@@ -409,27 +259,3 @@ def test_the_base_image_is_imported_from_a_tarball(client, tmp_path, monkeypatch
         assert base_image.base_image(tmp_path / "missing.tar.gz") == identity, "it is there"
     finally:
         client.images.remove(name)
-
-
-def test_a_base_image_that_cannot_be_made_says_what_would_make_it_and_leaves_nothing(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPSLAB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ImageError, match=r"Next: apt-get install debootstrap, then as root: opslab image base"):
-        base_image.base_tarball()
-    tool = tmp_path / "unshare"
-    tool.write_text("#!/bin/sh\necho 'E: Failed getting release file'\nexit 1\n")
-    tool.chmod(0o755)
-    (tmp_path / "debootstrap").symlink_to(tool)
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
-    with pytest.raises(ImageError, match=r"debootstrap failed:\n  E: Failed getting release file\nNext: "):
-        base_image.base_tarball()
-    assert list((tmp_path / "cache" / "images").iterdir()) == []
-
-
-def test_the_command_says_what_there_is_now(monkeypatch, capsys):
-    built = images.ServiceImage("name:1", "sha256:1", (), 23_600_000)
-    monkeypatch.setattr(images, "build_service_image", lambda *given, **settings: built)
-    parser = argparse.ArgumentParser()
-    image_commands.image_arguments(parser)
-    assert image_commands.image(parser.parse_args(["build", "--base", "python:3.11-slim"])) == 0
-    assert capsys.readouterr().out == "name:1 is sha256:1, 24 MB over python:3.11-slim\n"

@@ -5,6 +5,8 @@ import pytest
 from tests.support.docker_state import image, things
 from tests.support.runtime_contract import RuntimeContract
 
+pytestmark = pytest.mark.timeout(400)  # the first one builds the image
+
 EXITS = 'ENTRYPOINT ["/bin/sh", "-c", "echo no model; exit 3"]'
 
 

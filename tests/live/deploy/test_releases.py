@@ -6,7 +6,6 @@ import os
 import signal
 
 import pytest
-from holding import held
 
 from mlops_helpers.deploy import bundle, pipeline_commands, release_source, stages
 from mlops_helpers.deploy.calls import call
@@ -17,6 +16,9 @@ from mlops_helpers.deploy.pipeline_store import Store
 from mlops_helpers.deploy.production import PlatformProduction, all_at_once
 from mlops_helpers.deploy.rollback import silent
 from mlops_helpers.errors import PipelineError, ServiceError, TamperedArtifactError
+from tests.support.leaks import ended, held, shared
+from tests.support.release_sources import change
+from tests.support.waiting import until
 
 QUICK = stages.SHIPPED.read_text("utf-8").replace("seconds: 2", "seconds: 0.5")
 FORK = multiprocessing.get_context("fork")
@@ -30,10 +32,8 @@ class World:
         self.change("training.toml", "n_comments = 2000", "n_comments = 1000")
         self.store, self.production = Store(folder / "store"), PlatformProduction(folder / "production")
 
-    def change(self, name, old, new):
-        text = (self.source / name).read_text("utf-8")
-        assert old in text
-        (self.source / name).write_text(text.replace(old, new), "utf-8")
+    def change(self, *replaced):
+        change(self.source, *replaced)
 
     def run(self, *without, remaining=0.4, **more):
         target = Target(self.production, remaining=remaining)
@@ -46,14 +46,15 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     made = World(tmp_path_factory.mktemp("pipeline"))
-    try:
-        made.first = made.run()
-        yield made
-    finally:
-        made.production.close()
+    with shared(made.folder):
+        try:
+            made.first = made.run()
+            yield made
+        finally:
+            made.production.close()
 
 
-def test_every_gate_lets_the_template_pass_and_readers_get_it(world):
+def test_template_passes_every_gate_and_readers_get_it(world):
     assert (world.first.outcome, world.first.reason) == ("deployed", "")
     assert list(world.first.stages) == [stage.name for stage in stages.load().stages]
     version = world.first.stages["package"].facts["version"]
@@ -64,14 +65,14 @@ def test_every_gate_lets_the_template_pass_and_readers_get_it(world):
     assert steps == ["started", *list(world.first.stages)[:-1], "migrated", "switched", "production", "deployed"]
 
 
-def test_an_unchanged_source_is_not_built_again(world):
+def test_unchanged_source_is_not_built_again(world):
     world.run()  # who serves has changed, so the quality gate compares once more
     again = world.run()
     assert again.release == world.first.release
     assert [name for name, one in again.stages.items() if not one.reused] == ["error_budget", "production"]
 
 
-def test_a_spent_budget_stops_a_feature_and_lets_an_emergency_fix_through(world):
+def test_spent_budget_stops_a_feature_and_lets_an_emergency_fix_through(world):
     world.change("training.toml", "c = 10.0", "c = 9.0")
     blocked = world.run("load", remaining=-0.3)
     assert (blocked.outcome, blocked.stopped_by) == ("blocked", "error_budget")
@@ -85,7 +86,7 @@ def test_a_spent_budget_stops_a_feature_and_lets_an_emergency_fix_through(world)
     assert world.production.platform.weights()[world.production.serving().version] == 1.0
 
 
-def test_a_release_can_be_taken_back_once_with_its_migration(world):
+def test_release_can_be_taken_back_once_with_its_migration(world):
     old = world.production.serving()
     (world.source / "migrations" / "0003_more.sql").write_text("CREATE INDEX by_state ON comments (state);")
     (world.source / "migrations" / "0003_more.undo.sql").write_text("DROP INDEX by_state;")
@@ -101,7 +102,7 @@ def test_a_release_can_be_taken_back_once_with_its_migration(world):
     world.production.roll_back()
 
 
-def test_what_does_not_start_leaves_production_as_it_was(world):
+def test_release_that_does_not_start_leaves_production_as_it_was(world):
     before, weights = world.production.serving(), world.production.platform.weights()
     world.change("service.toml", "[environment]", '[environment]\nOPSLAB_TEXT_UTILITY = "nothing"')
     try:
@@ -116,7 +117,7 @@ def test_what_does_not_start_leaves_production_as_it_was(world):
         world.change("service.toml", '\nOPSLAB_TEXT_UTILITY = "nothing"', "")
 
 
-def test_a_rollout_that_fails_gives_readers_back(world, monkeypatch):
+def test_failed_rollout_gives_readers_back(world, monkeypatch):
     def fails(platform, new, old, tell):
         all_at_once(platform, new, old, tell)
         raise ServiceError("the canary was worse")
@@ -130,7 +131,7 @@ def test_a_rollout_that_fails_gives_readers_back(world, monkeypatch):
     assert world.production.platform.weights() == {before.version: 1.0}
 
 
-def test_a_tampered_bundle_never_reaches_readers(world):
+def test_tampered_bundle_never_reaches_readers(world):
     before = world.production.serving()
     done = world.run("load", end="delivery")
     made = world.bundle(done)
@@ -152,7 +153,7 @@ def test_two_releases_at_once_into_one_production_do_not_mix(world):
         other.release(world.bundle(done), silent)
 
 
-def test_killed_while_it_deploys_it_goes_on_and_nothing_is_left_running(world, until, gone):
+def test_run_killed_while_it_deploys_goes_on_and_nothing_is_left_running(world):
     world.production.close()
     pids = world.folder / "pids"
 
@@ -170,7 +171,7 @@ def test_killed_while_it_deploys_it_goes_on_and_nothing_is_left_running(world, u
     child.join(60)
     assert child.exitcode == -signal.SIGKILL
     for pid in map(int, pids.read_text().split()):
-        until(lambda pid=pid: gone(pid))
+        until(lambda pid=pid: ended(pid))
     before = world.production.serving().sha256
     done = world.run("load")
     assert done.outcome == "deployed"
@@ -188,13 +189,19 @@ def test_production_goes_on_with_what_it_served(world):
     assert held().children == before.children
 
 
-def test_the_commands_show_the_record(world, capsys, tmp_path):
-    def opslab(*words):
+@pytest.fixture
+def opslab(capsys):
+    """Return a function that runs ``opslab pipeline`` here and returns its exit code and what it printed."""
+
+    def run_command(*words):
         parser = argparse.ArgumentParser()
         pipeline_commands.pipeline_arguments(parser)
-        code = pipeline_commands.pipeline(parser.parse_args([*words]))
-        return code, capsys.readouterr().out
+        return pipeline_commands.pipeline(parser.parse_args([*words])), capsys.readouterr().out
 
+    return run_command
+
+
+def test_commands_show_the_record(world, opslab, tmp_path):
     folder = f"--folder={world.store.folder}"
     assert "release-1    deployed" in opslab("status", folder)[1]
     assert "stage quality, verdict passed" in opslab("status", "release-1", folder)[1]
@@ -208,21 +215,17 @@ def test_the_commands_show_the_record(world, capsys, tmp_path):
     assert names(tmp_path / "mine" / "migrations")
 
 
-def test_the_command_takes_a_source_to_an_end_and_ends_what_it_started(world, capsys, tmp_path):
-    def opslab(*words):
-        parser = argparse.ArgumentParser()
-        pipeline_commands.pipeline_arguments(parser)
-        words = ("run", str(world.source), f"--folder={world.store.folder}", *words)
-        return pipeline_commands.pipeline(parser.parse_args(words)), capsys.readouterr().out
-
-    code, said = opslab("--end=integration")
-    assert (code, "security         passed   not run again" in said) == (0, True)
+def test_command_takes_a_source_to_an_end_and_ends_what_it_started(world, opslab, tmp_path):
+    run_it = ("run", str(world.source), f"--folder={world.store.folder}")
+    code, printed = opslab(*run_it, "--end=integration")
+    assert (code, "security         passed   not run again" in printed) == (0, True)
     (tmp_path / "quick.yaml").write_text(QUICK, "utf-8")
     about = world.source / "release.toml"
     urgent = about.read_text("utf-8")
     about.write_text(urgent.replace("emergency fix", "feature"), "utf-8")
-    code, said = opslab("--end=delivery", f"--pipeline={tmp_path / 'quick.yaml'}")
-    assert (code, "waits: feature" in said, "Next: --budget SHARE" in said) == (1, True, True)
-    code, said = opslab("--end=deployment", f"--pipeline={tmp_path / 'quick.yaml'}", "--budget=0.2", "--leave")
-    assert (code, "deployed" in said) == (0, True)
-    assert not [one for one in held().children if "serve" in one.cmdline()]
+    quick = f"--pipeline={tmp_path / 'quick.yaml'}"
+    code, printed = opslab(*run_it, "--end=delivery", quick)
+    assert (code, "waits: feature" in printed, "Next: --budget SHARE" in printed) == (1, True, True)
+    code, printed = opslab(*run_it, "--end=deployment", quick, "--budget=0.2", "--leave")
+    assert (code, "deployed" in printed) == (0, True)
+    assert not held().children
