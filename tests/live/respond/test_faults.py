@@ -92,13 +92,16 @@ def test_faults_stack_and_the_helpers_of_all_end(stage, sleeper):
     before = held().children
     slowed = faults.fault("process_slowed", name="any", busy=0.5, period=0.1)
     starved = faults.fault("cpu_pressure", name="any", hogs=1)
-    processors = os.sched_getaffinity(sleeper.pid)
-    with faults.injected(stage, slowed, starved, faults.fault("memory_pressure", megabytes=1)):
+    full = faults.fault("disk_full", name="any")
+    processors, limit = os.sched_getaffinity(sleeper.pid), resource.prlimit(sleeper.pid, resource.RLIMIT_FSIZE)
+    with faults.injected(stage, slowed, starved, full, faults.fault("memory_pressure", megabytes=1)):
         assert len(held().children - before) == 3
         assert len(os.sched_getaffinity(sleeper.pid)) == 1
+        assert resource.prlimit(sleeper.pid, resource.RLIMIT_FSIZE)[0] == 0
         until(lambda: frozen(sleeper.pid))
     assert held().children == before
     assert os.sched_getaffinity(sleeper.pid) == processors
+    assert resource.prlimit(sleeper.pid, resource.RLIMIT_FSIZE) == limit
     until(lambda: not frozen(sleeper.pid))
 
 
@@ -107,13 +110,6 @@ def test_fault_that_fails_leaves_those_before_it_undone(stage, sleeper):
     with pytest.raises(DrillError, match="1 to 32"), faults.injected(stage, freeze, wrong):
         pass
     until(lambda: not frozen(sleeper.pid))
-
-
-def test_full_disk_has_room_again(stage, sleeper):
-    limit = resource.prlimit(sleeper.pid, resource.RLIMIT_FSIZE)
-    with faults.injected(stage, faults.fault("disk_full", name="any")):
-        assert resource.prlimit(sleeper.pid, resource.RLIMIT_FSIZE)[0] == 0
-    assert resource.prlimit(sleeper.pid, resource.RLIMIT_FSIZE) == limit
 
 
 def test_undoing_is_harmless_when_the_process_has_ended(sleeper):

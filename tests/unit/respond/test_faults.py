@@ -3,7 +3,7 @@
 import pytest
 
 from mlops_helpers.errors import DrillError, ParameterError
-from mlops_helpers.respond import faults, wires
+from mlops_helpers.respond import faults, guards, wires
 
 
 def test_every_fault_says_what_it_is():
@@ -27,6 +27,8 @@ def test_every_fault_says_what_it_is():
 def test_impossible_fault_is_refused(name, arguments, accepted):
     with pytest.raises(DrillError, match=accepted):
         faults.fault(name, **arguments)
+    with pytest.raises(DrillError, match="there is no guard 'hope'; accepted: automatic_rollback"):
+        guards.guard("hope")
 
 
 @pytest.mark.parametrize("values", [{"delay": -1}, {"loss": 1.5}, {"rewrite": ("long", "longer")}])

@@ -100,15 +100,12 @@ def test_complete_postmortem_has_no_finding_and_every_section_is_in_the_document
     [
         ({"status": "done"}, "status", "draft, in review, final"),
         ({"summary": " "}, "summary", "is not written"),
-        ({"got_lucky": []}, "got_lucky", "is not written"),
         ({"action_items": []}, "action_items", "is not written"),
         ({"action_items": [replace(ITEM, owner="Everybody ")]}, "action_items", "name one who answers for it"),
-        ({"action_items": [replace(ITEM, owner="")]}, "action_items", "name one who answers for it"),
         ({"action_items": [replace(ITEM, tracking=" ")]}, "action_items", "tracked nowhere"),
         ({"action_items": [replace(ITEM, kind="hope")]}, "action_items", "prevent, detect, mitigate, process"),
         ({"action_items": [replace(ITEM, kind="process")]}, "action_items", "none prevents or mitigates"),
         ({"root_causes": "She forgot to restart it."}, "root_causes", '"forgot to" blames'),
-        ({"action_items": [replace(ITEM, what="be more careful")]}, "action_items", '"be more careful" blames'),
         ({"timeline": [Entry(2, "acted", "b"), Entry(1, "acted", "a")]}, "timeline", "not in order of time"),
     ],
 )
@@ -129,15 +126,10 @@ def test_the_timeline_leaves_nothing_out_and_moves_nothing(final, kind) -> None:
     [
         ("This was human error.", True),
         ("It should have been noticed.", True),
-        ("They failed to test it.", True),
-        ("It is their fault.", True),
-        ("A careless change.", True),
         ("It was obviously wrong.", True),
         ("The author is to blame.", True),
         ("The fault was injected at noon.", False),
         ("A mistake in the configuration passed the review, which looks at code only.", False),
-        ("Nothing told the operator that the disk was full.", False),
-        ("The check could have run before the release.", False),
     ],
 )
 def test_words_that_blame_are_found_and_others_not(text, blames) -> None:
@@ -151,46 +143,39 @@ def fixed(*more: dict) -> list[dict]:
     return [one for one in JOURNAL if one["kind"] not in ("breached", "visible")] + list(more)
 
 
-def test_the_replay_proves_or_refutes_the_fix() -> None:
-    proved = judge_replay(JOURNAL, fixed(GUARDED))
-    assert (proved.verdict, "the other filter judged 9 comments" in proved.reason) == ("proved", True)
-    refuted = judge_replay(JOURNAL, [*JOURNAL, GUARDED])
-    assert (refuted.verdict, "judged" in refuted.reason) == ("refuted", True)
+def closed(**facts) -> list[dict]:
+    return [record | facts if record["kind"] == "closed" else record for record in fixed(GUARDED)]
 
 
-def test_fix_that_did_nothing_is_refuted_whatever_readers_met() -> None:
-    for replay in (fixed(), fixed(GUARDED | {"at": 100.5})):
-        found = judge_replay(JOURNAL, replay)
-        assert found.verdict == "refuted"
-        assert "did nothing" in found.reason
+@pytest.mark.parametrize(
+    ("replay", "verdict", "reason"),
+    [
+        (fixed(GUARDED), "proved", "the other filter judged 9 comments"),
+        ([*JOURNAL, GUARDED], "refuted", "judged"),
+        (fixed(), "refuted", "did nothing"),
+        (fixed(GUARDED | {"at": 100.5}), "refuted", "did nothing"),
+        (closed(outcome="refuted", reason="3 comments are lost"), "refuted", "with the fix on: 3 comments are lost"),
+        (closed(outcome="void", reason="no steady state"), "unknown", "no steady state"),
+        ([record for record in fixed() if record["kind"] != "closed"], "unknown", ""),
+    ],
+)
+def test_replay_proves_a_fix_that_acted_and_kept_readers_from_harm(replay, verdict, reason) -> None:
+    judged = judge_replay(JOURNAL, replay)
+    assert judged.verdict == verdict
+    assert reason in judged.reason
+    assert judge_replay(fixed(), replay).verdict == "unknown"  # of an incident that no reader met
 
 
-def test_what_else_a_replay_lost_refutes_the_fix() -> None:
-    lost = {"outcome": "refuted", "reason": "3 comments were accepted and are lost"}
-    replay = [one | lost if one["kind"] == "closed" else one for one in fixed(GUARDED)]
-    assert judge_replay(JOURNAL, replay).reason == f"with the fix on: {lost['reason']}"
-
-
-def test_replay_that_tells_nothing_is_unknown() -> None:
-    assert judge_replay(fixed(), fixed()).verdict == "unknown"
-    cut = [one for one in fixed() if one["kind"] != "closed"]
-    assert judge_replay(JOURNAL, cut).verdict == "unknown"
-    void = [
-        one | {"outcome": "void", "reason": "no steady state"} if one["kind"] == "closed" else one for one in fixed()
-    ]
-    assert judge_replay(JOURNAL, void).verdict == "unknown"
-
-
-@pytest.mark.parametrize("change", [{"seed": 8}, {"scenario": "other"}])
-def test_another_incident_proves_nothing(change) -> None:
-    other = [one | change if one["kind"] == "opened" else one for one in fixed()]
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [
+        ("opened", {"seed": 8}),
+        ("opened", {"scenario": "other"}),
+        ("injected", {"arguments": {"name": "gateway"}}),
+        ("injected", {"kind": "hint"}),
+    ],
+)
+def test_another_incident_proves_nothing(kind, change) -> None:
+    other = [record | change if record["kind"] == kind else record for record in fixed()]
     with pytest.raises(ParameterError, match="the same incident twice"):
         judge_replay(JOURNAL, other)
-
-
-def test_another_fault_or_none_proves_nothing() -> None:
-    other = [one | {"arguments": {"name": "gateway"}} if one["kind"] == "injected" else one for one in fixed()]
-    none = [one for one in fixed() if one["kind"] != "injected"]
-    for replay in (other, none):
-        with pytest.raises(ParameterError, match="the same incident twice"):
-            judge_replay(JOURNAL, replay)

@@ -67,12 +67,9 @@ def decided(run: Runbook, value: float = 0.5) -> Runbook:
 def test_without_the_typed_confirmation_nothing_begins(book, confirmation, tmp_path) -> None:
     with pytest.raises(ParameterError, match='accepted for dry_run=False: "mend on shop"'):
         book(confirmation=confirmation)
-    assert kinds(tmp_path) == []
-
-
-def test_acting_needs_a_name(book) -> None:
     with pytest.raises(ParameterError, match="who is empty"):
         book(who=" ")
+    assert kinds(tmp_path) == []
 
 
 def test_dry_run_says_what_it_would_do_and_does_nothing(book, tmp_path) -> None:
@@ -113,13 +110,13 @@ def test_acting_is_on_record_before_it_is_done_and_a_second_run_changes_nothing(
     assert "nothing to do" in decided(book()).act(value)
     assert value.written == ["old"]
     (changed,) = (r for r in runbook_audit.read(tmp_path / "audit.jsonl") if r["kind"] == "changed")
-    assert (changed["who"], changed["before"], changed["after"], changed["service"]) == (
-        "on call",
-        "new",
-        "old",
-        "shop",
-    )
+    record = {"who": "on call", "before": "new", "after": "old", "service": "shop"}
+    assert record.items() <= changed.items()
     assert changed["at"] == pytest.approx(time.time(), abs=60)
+    note = run.hand_over("mend the model")
+    assert note.startswith("mend on shop (for real)")
+    assert "changed model: 'new' -> 'old'" in note
+    assert note.endswith("next      mend the model")
 
 
 def test_post_condition_that_fails_takes_the_change_back(book, tmp_path) -> None:
@@ -129,34 +126,27 @@ def test_post_condition_that_fails_takes_the_change_back(book, tmp_path) -> None
         run.verify("mended", lambda: False, 0.2)
     assert value.value == "new"
     assert kinds(tmp_path)[-2:] == ["failed", "rolled back"]
-
-
-def test_post_condition_that_fails_leaves_what_an_earlier_run_changed(book) -> None:
-    value = Value()
     decided(book()).act(value)
-    run = decided(book())
-    run.act(value)
+    later = decided(book())
+    later.act(value)
     with pytest.raises(ServiceError, match="This run changed nothing"):
-        run.verify("mended", lambda: False, 0.2)
-    assert value.value == "old"
+        later.verify("mended", lambda: False, 0.2)
+    assert value.value == "old", "an earlier run's change stays"
 
 
 def test_verifying_waits_as_long_as_it_may_and_no_longer(book, clock) -> None:
     run, began = decided(book()), clock.now
     run.act(Value())
-    assert run.verify("mended", lambda: clock.now >= began + 4, within=5) == "verified after 4.0 s: mended"
-    with pytest.raises(ServiceError, match="not so within 5 s"):
-        run.verify("mended", lambda: clock.now >= began + 60, within=5)
 
+    def mended() -> bool:
+        if clock.now < began + 2:
+            raise MetricsError("no metrics")
+        return clock.now >= began + 4
 
-def test_question_that_fails_is_a_post_condition_that_fails(book) -> None:
-    def cannot() -> bool:
-        raise MetricsError("no metrics")
-
-    run = decided(book())
-    run.act(Value())
-    with pytest.raises(ServiceError, match="no metrics"):
-        run.verify("mended", cannot, 0.2)
+    assert run.verify("mended", mended, within=5) == "verified after 4.0 s: mended"
+    began = clock.now
+    with pytest.raises(ServiceError, match=r"not so within 1 s.*no metrics"):
+        run.verify("mended", mended, within=1)
 
 
 def test_change_is_taken_back_later_once(book) -> None:
@@ -184,7 +174,7 @@ def test_run_that_was_killed_while_it_changed_something_can_be_taken_back(book) 
     assert value.value == "new"
 
 
-def test_value_that_does_not_stay_is_told(book) -> None:
+def test_value_that_does_not_stay_is_named(book) -> None:
     value = Value()
     value.write = lambda wanted: None  # type: ignore[method-assign]
     with pytest.raises(ServiceError, match="is 'new' after it was set to 'old'"):
@@ -197,15 +187,6 @@ def test_acting_without_a_record_is_refused(book, tmp_path) -> None:
         book(audit=tmp_path / "file")
     (tmp_path / "audit.jsonl").write_text('{"at": 1, "kind": "changing"}\n{"at": 2, "ki')
     assert kinds(tmp_path) == ["changing"]
-
-
-def test_hand_over_tells_decision_deeds_and_what_is_next(book) -> None:
-    run = decided(book())
-    run.act(Value())
-    text = run.hand_over("mend the model")
-    assert "mend on shop (for real)" in text
-    assert "changed model: 'new' -> 'old'" in text
-    assert text.endswith("next      mend the model")
 
 
 @pytest.mark.parametrize(
@@ -252,11 +233,6 @@ def test_text_is_written_and_taken_away_again(tmp_path) -> None:
     assert change.read() == "frozen"
     change.write(None)
     assert change.read() is None
-    change.write(None)
-
-
-def test_text_that_somebody_else_wrote_is_not_removed(tmp_path) -> None:
-    change = FileText("freeze", "frozen", tmp_path / "freeze")
     change.path.write_text("frozen, by somebody else")
     with pytest.raises(WorkspaceError, match=r"nothing was removed\. Next: read it"):
         change.write(None)

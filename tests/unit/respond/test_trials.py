@@ -3,7 +3,6 @@
 import pytest
 
 from mlops_helpers import cli
-from mlops_helpers.errors import DrillError, ServiceError
 from mlops_helpers.respond import scenario, trials
 from mlops_helpers.respond.trials import Job
 
@@ -40,7 +39,6 @@ def test_each_responder_and_nobody_is_tried():
         assert (("do nothing", "failed") in by) == bool(chosen.breach)
         assert {job.fix for job in wanted if job.fix} == set(chosen.fixes)
         assert [job.expected for job in trials.few(name, 3)] == ["passed", "failed"]
-        assert trials.few(name, 3) == trials.few(name, 3)
 
 
 @pytest.mark.parametrize(("share", "seed"), [(0, 0), (0.2, 2), (1, 3)])
@@ -71,34 +69,17 @@ def test_void_drills_are_tried_again_after_the_others_and_results_keep_their_ord
     assert asked[-1] == "closed"
 
 
-def test_each_time_half_as_many_drills_run_at_once(answers, tmp_path):
-    given, asked = answers
-    given += [ANSWER | {"outcome": "void"}] * 12
-    trials.trials([Job("filter-stopped", name, "failed") for name in "abcd"], tmp_path, at_once=4)
-    closed = [sum(line == "closed" for line in asked[: 1 + at]) for at, line in enumerate(asked) if line != "closed"]
-    assert (closed.count(0), closed.count(4), closed.count(6), asked.count("closed")) == (4, 4, 4, 7)
-
-
-@pytest.mark.parametrize("error", [ServiceError, KeyboardInterrupt])
-def test_an_interrupt_ends_the_other_drills_and_starts_none(error, answers, tmp_path):
+def test_interrupt_ends_the_other_drills_and_starts_none(answers, tmp_path):
     given, asked = answers
     given += [ANSWER] * 9
 
-    def tell(one):
-        raise error("enough")
+    def tell(trial):
+        raise KeyboardInterrupt("enough")
 
-    with pytest.raises(error, match="enough"):
+    with pytest.raises(KeyboardInterrupt, match="enough"):
         trials.trials([Job("filter-stopped", name, "passed") for name in "abcdefgh"], tmp_path, at_once=2, each=tell)
     assert sum(line != "closed" for line in asked) <= 2
     assert asked.count("closed") == 4  # each twice: at once, and in the end
-
-
-def test_a_drill_that_cannot_be_run_is_an_error_and_the_processes_end(answers, tmp_path):
-    given, asked = answers
-    given += [{"error": "DrillError: there is no scenario x"}]
-    with pytest.raises(ServiceError, match="x: y: DrillError: there is no scenario"):
-        trials.trials([Job("x", "y", "passed")], tmp_path, at_once=1)
-    assert asked[-1] == "closed"
 
 
 @pytest.mark.parametrize(
@@ -131,5 +112,3 @@ def test_command_succeeds_only_when_every_drill_is_as_promised(answers, capsys, 
 def test_impossible_check_is_refused(arguments, said, capsys):
     assert cli.main(["drill", "check", *arguments]) in (1, 2)
     assert said in capsys.readouterr().err
-    with pytest.raises(DrillError):
-        trials.jobs("nowhere")
