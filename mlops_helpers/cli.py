@@ -23,18 +23,21 @@ class Command(NamedTuple):
     """A command: one line of help, and ``module:name`` where ``name_arguments`` and ``name`` are.
 
     ``name_arguments(parser)`` declares the arguments, ``name(args) -> int`` does the work and returns the
-    exit code.
+    exit code. ``anywhere``: whether it works on other systems than Linux, too.
     """
 
     help: str
     target: str
+    anywhere: bool = False
 
 
 COMMANDS = {
     "run": Command("execute notebooks and compare their check cells", "mlops_helpers.teach.commands:run"),
-    "check": Command("check the structure of notebooks", "mlops_helpers.teach.commands:check"),
+    "check": Command("check the structure of notebooks", "mlops_helpers.teach.commands:check", anywhere=True),
     "refresh": Command("execute notebooks and store their check outputs", "mlops_helpers.teach.commands:refresh"),
-    "data": Command("load comments and report what is wrong with them", "mlops_helpers.model.commands:data"),
+    "data": Command(
+        "load comments and report what is wrong with them", "mlops_helpers.model.commands:data", anywhere=True
+    ),
     "serve": Command("serve one model: the spam filter", "mlops_helpers.serve.commands:serve"),
     "gateway": Command("share comments out among filters", "mlops_helpers.serve.commands:gateway"),
     "blog": Command("run the blog", "mlops_helpers.serve.commands:blog"),
@@ -45,7 +48,7 @@ COMMANDS = {
     "drill": Command("break a service, and see who notices: drills", "mlops_helpers.respond.commands:drill"),
     "labs": Command("list labs, make their student versions, check them", "mlops_helpers.teach.labs_commands:labs"),
     "grade": Command("grade submissions of a lab", "mlops_helpers.teach.grading_commands:grade"),
-    "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params"),
+    "params": Command("list the parameters of notebooks", "mlops_helpers.teach.commands:params", anywhere=True),
 }
 
 
@@ -79,12 +82,22 @@ def _parsed(arguments: list[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, command in COMMANDS.items():
         sub = commands.add_parser(name, help=command.help, description=command.help.capitalize() + ".")
+        if name == chosen and not {"-h", "--help"} & set(arguments):
+            _refuse_other_systems(name)
         if name == chosen:
             module, _, function = command.target.partition(":")
             room = importlib.import_module(module)
             getattr(room, f"{function}_arguments")(sub)
             sub.set_defaults(call=getattr(room, function))
     return parser.parse_args(arguments)
+
+
+def _refuse_other_systems(name: str) -> None:
+    if sys.platform != "linux" and not COMMANDS[name].anywhere:
+        raise ParameterError(
+            f"{name} needs Linux, and this is {sys.platform}. Accepted: Linux, on Windows WSL2, elsewhere the Docker "
+            "image. Next: docker build -t opslab . && docker run --rm -p 127.0.0.1:8888:8888 opslab"
+        )
 
 
 @contextlib.contextmanager

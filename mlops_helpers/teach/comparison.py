@@ -1,8 +1,8 @@
 """Comparing executed outputs with stored ones by nbval's own rules, without executing anything again.
 
 The semantics are those of ``pytest --nbval-lax``: cells tagged ``nbval-check-output`` are compared, PNG and
-execution counts are not, streams are merged first. One thing is stricter: a check cell without a stored
-output is a mismatch here, where nbval passes it in silence.
+execution counts are not, streams are merged first. One thing is stricter: a check cell that was cleared,
+with neither output nor execution count, is a mismatch here, where nbval passes it in silence.
 """
 
 import copy
