@@ -1,1 +1,1 @@
-"""Measurements as ratios: ``make bench`` runs all of them, ``make bench NAME=realism`` one."""
+"""Measurements, as ratios within one run: ``make bench`` runs all subjects, ``make bench NAME=realism`` one of them."""

@@ -1,38 +1,67 @@
-"""``python -m benchmarks [NAME ...]``: run the named benchmarks, or all; exit 1 when a goal is missed."""
+"""``python -m benchmarks [NAME ...]``: measure the named subjects, or all; exit 1 when a goal is missed.
+
+What is measured goes to ``build/bench/RESULTS.md``, one table; other subjects' figures stay there with their date.
+"""
 
 import importlib
-import pkgutil
 import signal
 import sys
+import time
+import traceback
 
-import benchmarks
+from benchmarks import measure
+from benchmarks.measure import Figure
 
-SHARED = {
-    "__main__",
-    "deploying",
-    "evidence",
-    "harness",
-    "load",
-    "observing",
-    "peers",
-    "releasing",
-    "responding",
-    "serving",
+SUBJECTS = {
+    "realism": "how close simulated comments come to real ones",
+    "notebooks": "running and checking notebooks, beside nbval, papermill and plain scripts",
+    "grading": "grading a class, beside nbgrader; on a Dask cluster",
+    "serving": "the filter's rates and latencies, beside other ways to serve the same pipeline",
+    "reliability": "what kills, bad requests and an outage lose",
+    "observing": "what watching a service costs",
+    "drift": "false alarms of the drift detector, its power and its delay",
+    "deploying": "size and build of the image; what rollouts cost readers on each runtime",
+    "releasing": "what the pipeline costs; error rates of canaries; rollbacks under load",
+    "responding": "some drills, and what interrupted drills leave behind",
 }
+LONG = {"drills": "every drill of the catalogue, its outcome against the expected one (hours)"}
 
 
 def main(names: list[str]) -> int:
-    """Run each benchmark's ``main()``, which returns whether its goals hold."""
-    known = sorted(m.name for m in pkgutil.iter_modules(benchmarks.__path__) if m.name not in SHARED)
-    unknown = sorted(set(names) - set(known))
-    if unknown:
-        print(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}", file=sys.stderr)
+    """Measure each subject and print the table; a subject that fails is a row of it, and the others go on."""
+    subjects = SUBJECTS | LONG
+    if unknown := [name for name in names if name not in subjects]:
+        known = "\n".join(f"  {name:12} {about}" for name, about in subjects.items())
+        print(f"no subject {', '.join(unknown)}; there are:\n{known}", file=sys.stderr)
         return 2
-    results = [importlib.import_module(f"benchmarks.{name}").main() for name in names or known]
-    return 0 if all(results) else 1
+    chosen, missed = names or list(SUBJECTS), 0
+    for name in chosen:
+        figures, began = [], time.monotonic()
+        print(f"\n== {name}: {subjects[name]}", flush=True)
+        try:
+            for figure in importlib.import_module(f"benchmarks.{name}").figures():
+                print("  " + " | ".join(figure.cells()), flush=True)
+                figures.append(figure)
+        except Exception as error:  # noqa: BLE001 (whatever it is: the table says so, and the run goes on)
+            traceback.print_exc()
+            figures.append(Figure("measured to the end", 0, "", ">= 1", f"{type(error).__name__}: {error}"[:300]))
+        minutes = (time.monotonic() - began) / 60
+        measure.store(name, [*figures, Figure("time to measure", minutes, "min")])
+        missed += sum(figure.holds is False for figure in figures)
+    print(f"\n{measure.table()}\n{missed} goals missed by {', '.join(chosen)}; the table: {measure.RESULTS}")
+    return 1 if missed else 0
+
+
+def _terminate(signum: int, frame: object) -> None:
+    raise SystemExit(128 + signum)
 
 
 if __name__ == "__main__":
-    # a script's background jobs ignore it, and so would all that is started here and interrupted
+    # both unwind, so that all that was started is ended; a script's background jobs would ignore an interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    sys.exit(main(sys.argv[1:]))
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("interrupted; nothing is left running", file=sys.stderr)
+        sys.exit(130)

@@ -1,1 +1,0 @@
-"""Images, runtimes and hosts: put together by ``benchmarks/deploy.py``."""

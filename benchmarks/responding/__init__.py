@@ -1,1 +1,0 @@
-"""Faults, scenarios, drills, runbooks: put together by ``benchmarks/respond.py``."""
