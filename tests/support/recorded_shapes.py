@@ -49,23 +49,16 @@ def histogram(
     ]
 
 
-def walk(seed: int, most: float, integer: bool = True) -> Callable[[float], float]:
+def walk(seed: int, most: int) -> Callable[[float], float]:
     """A counter that grows by random steps."""
-    rng, total = random.Random(seed), 0.0
+    rng, total = random.Random(seed), 0
 
     def value(time: float) -> float:
         nonlocal total
-        total += rng.randrange(int(most) + 1) if integer else rng.random() * most
+        total += rng.randrange(most + 1)
         return total
 
     return value
-
-
-def irregular(seed: int) -> list[float]:
-    rng, times = random.Random(seed), [0.0]
-    while times[-1] < MINUTES * 60 - 60:
-        times.append(round(times[-1] + rng.uniform(0.5, 45), 3))
-    return times
 
 
 def churn() -> list[Scrape]:
@@ -130,9 +123,7 @@ COUNTERS: dict[str, list[Scrape]] = {
         counter(every(15, 1200), lambda time: 5_000 + time, '{code="500"}'),
     ),
     "two_samples": counter([600.0, 660.0], lambda time: time),
-    "irregular": counter(irregular(5), walk(5, 30)),
     "always_0": counter(every(15), lambda time: 0),
-    "fractional": counter(every(15), walk(6, 0.25, integer=False)),
     "huge_with_resets": counter(every(15), lambda time: 1e17 + 1e13 * (time % 700)),
     "label_churn": churn(),
     "grouped": grouped(),

@@ -2,16 +2,14 @@
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
 
 from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe.prometheus import Prometheus
-from mlops_helpers.observe.scraper import Scraper
 from mlops_helpers.observe.store import Store
 from tests.support.real_prometheus import STALE, Labels, prometheus, remote_write
 from tests.support.recorded_shapes import COUNTERS, HISTOGRAMS, MINUTES, SHAPES, metric, text
@@ -20,17 +18,6 @@ WHOLE = {"start": -60.0, "end": MINUTES * 60 + 240, "step": 37.0}
 CLOSE = {"start": 601.5, "end": 901.5, "step": 7.5}
 RANGES = [(WHOLE, (15.0, 300.0, 4000.0)), (CLOSE, (40.0, 300.0))]
 INSTANTS = [600.0, 1260.123, 1814.9, 3240.0]
-SECONDS = 30  # a deadline, never a wait
-
-
-@dataclass
-class Live:
-    """A service with metrics of its own, scraped by both."""
-
-    requests: Counter
-    seconds: Histogram
-    address: str
-    stop: Callable[[], None]
 
 
 @dataclass
@@ -38,7 +25,6 @@ class Both:
     store: Store
     server: Prometheus
     begin: float  # of the recordings
-    live: Live
 
     def agree(self, question: str, *what: object, **how: object) -> pd.DataFrame:
         answers = [getattr(source, question)(*what, **how) for source in (self.store, self.server)]
@@ -79,25 +65,10 @@ def recorded(store: Store, begin: float) -> dict[Labels, list[tuple[int, float]]
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
-    registry = CollectorRegistry()
-    requests = Counter("live_requests", "Requests.", ["code"], registry=registry)
-    seconds = Histogram("live_seconds", "Durations.", buckets=(0.1, 0.5, 1), registry=registry)
-    server, thread = start_http_server(0, "127.0.0.1", registry=registry)
-
-    def stop() -> None:
-        if thread.is_alive():
-            server.shutdown()
-            server.server_close()
-            thread.join()
-
-    address = f"127.0.0.1:{server.server_address[1]}"
-    try:
-        with prometheus(tmp_path_factory.mktemp("prometheus"), {"live": [address, "127.0.0.1:1"]}) as url:
-            begin, store = round(time.time()) - 55 * 60.0, Store()
-            remote_write(url, recorded(store, begin))
-            yield Both(store, Prometheus(url), begin, Live(requests, seconds, address, stop))
-    finally:
-        stop()
+    with prometheus(tmp_path_factory.mktemp("prometheus")) as url:
+        begin, store = round(time.time()) - 55 * 60.0, Store()
+        remote_write(url, recorded(store, begin))
+        yield Both(store, Prometheus(url), begin)
 
 
 @pytest.mark.parametrize("shape", COUNTERS)
@@ -161,34 +132,6 @@ def test_a_metric_that_is_not_there_is_said_to_be_missing(both: Both) -> None:
             source.quantile(0.5, "shape_latncy_seconds", 60.0, at=both.begin)
         with pytest.raises(MetricsError, match="no metric"):
             source.series("shape_stedy_total", both.begin, both.begin + 1)
-
-
-def test_both_see_the_same_service_come_and_go(both: Both) -> None:
-    live, store = both.live, Store()
-    sources = (store, both.server)
-    last = 'live_requests_total{code="200"}'
-    live.requests.labels("200").inc(40)
-    for seconds in (0.3, 0.3, 0.3):
-        live.seconds.observe(seconds)
-    with Scraper(store, {"live": [live.address, "127.0.0.1:1"]}, interval=0.25) as scraper:
-
-        def eventually(condition: Callable[[Store | Prometheus], object]) -> None:
-            for source in sources:
-                scraper.wait_for(lambda source=source: condition(source), within=SECONDS)
-
-        eventually(lambda source: source.value(last)["value"][0] == 40)
-        tables = [source.value('up{job="live"}', by=("instance",)).drop(columns="time") for source in sources]
-        pd.testing.assert_frame_equal(*tables)
-        assert dict(tables[0].itertuples(index=False)) == {live.address: 1.0, "127.0.0.1:1": 0.0}
-        states = [source.targets() for source in sources]
-        assert states[0].dtypes.equals(states[1].dtypes)
-        pd.testing.assert_frame_equal(*(state[["job", "instance", "up"]] for state in states))
-        assert "refused" in states[1]["error"][0] and states[0]["error"][0]
-        live.seconds.observe(0.3)
-        eventually(lambda source: source.quantile(0.5, "live_seconds", 60.0)["value"][0] == pytest.approx(0.3))
-        live.stop()
-        eventually(lambda source: source.value('up{job="live"}', by=())["value"][0] == 0)
-        assert all(source.value(last).empty for source in sources), "a target that is down has stale series"
 
 
 def test_a_server_refuses_what_is_no_query_or_no_prometheus(both: Both) -> None:

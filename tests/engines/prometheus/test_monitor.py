@@ -101,6 +101,7 @@ def test_the_monitor_command_says_where_to_look_and_leaves_nothing(workspace_fol
         assert (first, second) == ("Prometheus:", "Alertmanager:")
         with urllib.request.urlopen(f"{url}/-/ready") as answer:
             assert answer.status == 200
+        assert any("blog 127.0.0.1:1 is down: " in line and "refused" in line for line in process.stdout)
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{url}/-/ready")
     assert list((workspace_folder / "monitors").iterdir()) == []

@@ -12,6 +12,7 @@ from mlops_helpers.errors import ObjectiveError
 from mlops_helpers.observe.alerting import detection_time, evaluate, reset_time
 from mlops_helpers.observe.burnrate import SLOTH, WORKBOOK, BurnRule, checked, in_time_lapse, propose, scaled_to, words
 from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Indicator, Objective, TimeSlices
+from tests.support.slo_examples import START, failures
 
 AVAILABLE = Indicator.of_counters("availability", "a_total", bad="b_total")
 THREE_NINES = Objective("x", 0.999, AVAILABLE)
@@ -55,21 +56,15 @@ def test_a_rule_that_cannot_fire_is_refused_with_one_that_can(rule: BurnRule, hi
     assert checked(Objective("x", just_above, AVAILABLE), [rule]) == (rule,)
 
 
-def outage(step: float, before: int, during: int, after: int) -> pd.DataFrame:
-    index = pd.date_range("2026-01-01", periods=before + during + after, freq=pd.Timedelta(step, "s"), tz="UTC")
-    counts = pd.DataFrame({"good": 50.0, "total": 50.0}, index=index)
-    counts.iloc[before : before + during, 0] = 0.0
-    return counts
-
-
-@pytest.mark.parametrize("target", [0.9306, 0.9, 0.833, 0.7, 0.55])
+@pytest.mark.parametrize("target", [0.9306, 0.833, 0.55])
 def test_what_is_proposed_fires_in_an_outage_and_resets(target: float) -> None:
     objective = Objective("x", target, AVAILABLE)
     offered = propose(objective, WORKBOOK[0])
     assert offered is not None
     step, steps = offered.short / 10, round(offered.long / offered.short * 10)
-    alerts = evaluate(outage(step, steps, steps, steps), objective, [offered])
-    begin = pd.Timestamp("2026-01-01", tz="UTC") + pd.Timedelta(offered.long, "s")
+    outage = failures([0] * steps + [50] * steps + [0] * steps, [50] * 3 * steps, step)
+    alerts = evaluate(outage, objective, [offered])
+    begin = START + pd.Timedelta(offered.long, "s")
     [(started, ended)] = alerts[["started", "ended"]].itertuples(index=False)
     expected = detection_time(1.0, offered, objective)
     assert expected <= (started - begin).total_seconds() <= expected + step
@@ -83,7 +78,7 @@ def test_where_nothing_works_nothing_is_proposed() -> None:
         checked(objective, WORKBOOK)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 @given(lapse=st.floats(0.01, 100_000), target=st.sampled_from([0.9995, 0.999, 0.99, 0.95]))
 def test_a_time_lapse_changes_windows_and_nothing_else(lapse: float, target: float) -> None:
     objective = Objective("x", target, AVAILABLE, slices=TimeSlices(60.0))
@@ -97,7 +92,7 @@ def test_a_time_lapse_changes_windows_and_nothing_else(lapse: float, target: flo
         assert rule.long / rule.short == pytest.approx(original.long / original.short, rel=1e-12)
 
 
-@pytest.mark.parametrize("days", [1, 7, 28, 90, 365.25])
+@pytest.mark.parametrize("days", [1, 28, 365.25])
 def test_rules_for_another_period_have_the_same_burn_rates(days: float) -> None:
     objective = Objective("x", 0.999, AVAILABLE, period=days * DAY)
     rules = checked(objective, scaled_to(objective.period))
@@ -107,7 +102,7 @@ def test_rules_for_another_period_have_the_same_burn_rates(days: float) -> None:
         checked(objective, WORKBOOK)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30)
 @given(
     spent=st.decimals("0.001", "1", places=3), long=st.integers(2, 720), target=st.decimals("0.5", "0.9999", places=4)
 )

