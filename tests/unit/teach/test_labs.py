@@ -1,19 +1,15 @@
 """Labs: one source, its student version, and the rules that keep both honest."""
 
+import contextlib
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import nbformat
 import pytest
 
 from mlops_helpers import cli
-from mlops_helpers.errors import ParameterError, StructureError
+from mlops_helpers.errors import StructureError
 from mlops_helpers.teach import documents, labs, labs_answers, labs_regions, labs_rules
+from tests.support import tiny_notebooks
 
-NBGRADER = Path(__file__).parents[2] / "build" / "nbgrader" / "bin" / "python"
 HEAD = 'def double(n):\n    """Return it twice."""\n    '
 SOLVED = HEAD + "### BEGIN SOLUTION\n    return n + n + nothing_added\n    ### END SOLUTION"
 STUBBED = HEAD + "# YOUR CODE HERE\n    raise NotImplementedError()"
@@ -52,34 +48,29 @@ def lab(tmp_path):
         cell("code", "double", SOLVED, solution=True),
         cell("code", "check-double", VISIBLE, grade=True, locked=True, points=100),
     ]
-    kernelspec = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
     about = {"lab": "twice", "minutes": 60, "difficulty": {"double": "basic"}}
-    content = {"cells": cells, "metadata": {"kernelspec": kernelspec, "opslab": about}} | {
-        "nbformat": 4,
-        "nbformat_minor": 5,
-    }
-    documents.write(folder / "lab.ipynb", content)
+    metadata = {"kernelspec": tiny_notebooks.KERNELSPEC, "opslab": about}
+    documents.write(folder / "lab.ipynb", tiny_notebooks.notebook(*cells, metadata=metadata))
     (folder / "checks.py").write_text(CHECKS)
     for kind, count in labs_rules.ENOUGH.items():
-        (folder / kind / "double").mkdir(parents=True)
+        (folder / "answers" / kind / "double").mkdir(parents=True)
         for number in range(count):
-            (folder / kind / "double" / f"{number}.py").write_text(f"return n * 2 + {number}\n")
+            (folder / "answers" / kind / "double" / f"{number}.py").write_text(f"return n * 2 + {number}\n")
     assert cli.main(["labs", "build", str(folder)]) == 0
     return labs.load(folder)
 
 
-def change(lab, edit):
-    """Edit the source's JSON, and build the student version where that is possible."""
+def change(lab, edit, build=True):
+    """Edit the source's JSON, and build the student version where that is possible and asked for."""
     content = json.loads(lab.source.read_text())
     for raw in content["cells"]:
         raw["source"] = "".join(raw["source"])
     edit(content, {raw["id"]: raw for raw in content["cells"]})
     lab.source.write_text(json.dumps(content))
-    try:
+    with contextlib.suppress(StructureError):
         changed = labs.load(lab.folder)
-        documents.write(changed.student, labs.build(changed))
-    except StructureError:
-        pass
+        if build:
+            documents.write(changed.student, labs.build(changed))
 
 
 def broken(lab):
@@ -105,12 +96,6 @@ def test_the_student_version_has_stubs_and_nothing_hidden(lab):
         ("given", "check-double"), (False, False)
     )
     assert labs.questions(lab) == {"double": SOLVED}
-
-
-def test_building_twice_gives_the_same_bytes(lab):
-    before = lab.student.read_bytes()
-    assert cli.main(["labs", "build", str(lab.folder)]) == 0
-    assert lab.student.read_bytes() == before
 
 
 def set_source(name, text):
@@ -176,26 +161,27 @@ def test_checks_that_do_not_fit_are_seen(lab, rule, old, new):
 
 
 def test_answers_are_counted_and_are_not_copies(lab):
-    (lab.folder / "right" / "double" / "0.py").unlink()
+    first, second = (lab.folder / "answers" / "right" / "double" / f"{number}.py" for number in (0, 1))
+    first.unlink()
     assert broken(lab) == {"answers"}
-    (lab.folder / "right" / "double" / "0.py").write_text((lab.folder / "right" / "double" / "1.py").read_text())
+    first.write_text(second.read_text())
     assert broken(lab) == {"answers"}
-    (lab.folder / "right" / "double" / "0.py").write_text("return 2 * n")
+    first.write_text("return 2 * n")
     assert broken(lab) == set()
-    (lab.folder / "mutants" / "triple").mkdir()
+    (lab.folder / "answers" / "wrong" / "triple").mkdir()
     assert broken(lab) == {"answers"}
 
 
 def test_wrong_answers_may_be_edits_of_the_solution(lab):
-    path = lab.folder / "mutants" / "double.yaml"
+    path = lab.folder / "answers" / "wrong" / "double.yaml"
     path.write_text("minus:\n- {old: return n + n + nothing_added, new: return n - n}\nwhole: return 4\n")
-    texts = labs_answers.answers(lab, "mutants")["double"]
+    texts = labs_answers.answers(lab, "wrong")["double"]
     assert (texts["minus"], texts["whole"]) == ("return n - n", "return 4")
     assert broken(lab) == set()
 
 
 @pytest.mark.parametrize(
-    ("told", "said"),
+    ("content", "reason"),
     [
         ("- 1", "is list; accepted: names"),
         ("minus: 3", "3; accepted: old and new"),
@@ -203,24 +189,88 @@ def test_wrong_answers_may_be_edits_of_the_solution(lab):
         ("minus: [{old: return 1, new: return 2}]", "these lines 0 times, not once: return 1"),
     ],
 )
-def test_edits_that_change_nothing_are_refused(lab, told, said):
-    (lab.folder / "mutants" / "double.yaml").write_text(told)
-    with pytest.raises(StructureError, match=said):
-        labs_answers.answers(lab, "mutants")
+def test_edits_that_change_nothing_are_refused(lab, content, reason):
+    (lab.folder / "answers" / "wrong" / "double.yaml").write_text(content)
+    with pytest.raises(StructureError, match=reason):
+        labs_answers.answers(lab, "wrong")
+
+
+# the student version
+
+
+def test_building_again_gives_the_same_bytes(lab):
+    before = lab.student.read_bytes()
+    assert cli.main(["labs", "build", str(lab.folder)]) == 0
+    assert lab.student.read_bytes() == before
+
+
+def answer(content):
+    (cell,) = [cell for cell in content["cells"] if "NotImplementedError" in "".join(cell["source"])]
+    cell["source"] = "def double(n):\n    return n + n"
+
+
+def draw(content):
+    content["cells"][0]["attachments"] = {"sketch.png": {"image/png": "iVBORw0KGgo="}}
+
+
+def run_a_cell(content):
+    content["cells"][1]["outputs"] = [tiny_notebooks.printed("my result")]
+
+
+def forget_the_hash(content):
+    del content["metadata"]["opslab"]["built"]
+
+
+@pytest.mark.parametrize(
+    "work", [answer, draw, run_a_cell, forget_the_hash, lambda content: content["cells"].append(content["cells"][0])]
+)
+def test_a_students_work_is_never_overwritten(lab, capsys, work):
+    content = json.loads(lab.student.read_text())
+    work(content)
+    lab.student.write_text(json.dumps(content))
+    before = lab.student.read_bytes()
+    change(lab, set_source("ask", "Write `double` once more."), build=False)
+    assert cli.main(["labs", "build", str(lab.folder)]) == 2
+    refusal = capsys.readouterr().err
+    assert str(lab.student) in refusal
+    assert "Next: move each away, such as: mv " in refusal
+    assert lab.student.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", "my notes", "[]", '{"nbformat": 4, "cells": []}'])
+def test_a_file_that_no_build_wrote_is_never_overwritten(lab, content):
+    lab.student.write_text(content)
+    assert cli.main(["labs", "build", str(lab.folder)]) == 2
+    assert lab.student.read_text() == content
+
+
+def test_an_untouched_student_version_is_made_anew(lab):
+    content = json.loads(lab.student.read_text())
+    content["metadata"]["language_info"] = {"name": "python"}  # Jupyter adds it
+    for cell in content["cells"]:
+        cell["source"] = "".join(cell["source"])
+    lab.student.write_text(json.dumps(content))
+    change(lab, set_source("ask", "Write `double` once more."), build=False)
+    assert cli.main(["labs", "build", str(lab.folder)]) == 0
+    assert "once more" in lab.student.read_text()
+
+
+def test_the_labs_of_the_project_are_built_where_students_work():
+    lab = labs.load("quality")
+    assert lab.student == labs.CHECKOUT / "notebooks" / "labs" / "quality.ipynb"
+    assert labs.is_untouched(lab.student)
 
 
 def test_a_student_version_that_is_not_the_built_one_is_seen(lab, capsys):
     lab.student.write_text(lab.student.read_text().replace("YOUR CODE HERE", "Your code here"))
     assert broken(lab) == {"student"}
     assert cli.main(["labs", "check", str(lab.folder)]) == 1
-    assert "Next: opslab labs build twice" in capsys.readouterr().out
+    assert f"Next: opslab labs build {lab.folder}" in capsys.readouterr().out
     lab.student.unlink()
     assert broken(lab) == {"student"}
 
 
-def test_what_is_no_lab_is_refused(lab, tmp_path, capsys):
-    with pytest.raises(ParameterError, match=r"there is no lab 'nonsense'; labs: .*quality"):
-        labs.load("nonsense")
+def test_what_is_no_lab_is_refused(lab, capsys):
     assert cli.main(["labs", "build", "nonsense"]) == 2
     change(lab, lambda content, cells: content["metadata"].pop("opslab"))
     with pytest.raises(StructureError, match=r"metadata\.opslab is None; accepted"):
@@ -230,9 +280,8 @@ def test_what_is_no_lab_is_refused(lab, tmp_path, capsys):
 
 
 def test_an_answer_takes_the_place_of_the_region_as_deep_as_it_stood():
-    given = labs_regions.replace(SOLVED, "if n:\n    return 2 * n\nreturn 0")
     space = {}
-    exec(given, space)
+    exec(labs_regions.replace(SOLVED, "if n:\n    return 2 * n\nreturn 0"), space)
     assert (space["double"](4), space["double"](0)) == (8, 0)
     assert labs_regions.replace(SOLVED, "    return 2 * n") == labs_regions.replace(SOLVED, "return 2 * n")
 
@@ -248,45 +297,3 @@ def test_they_are_listed_and_their_rules_are_published(capsys):
     assert all(name in listed for name in labs.names())
     assert cli.main(["labs", "check", "--rules"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(labs_rules.RULES)
-
-
-@pytest.mark.engine("nbgrader")
-def test_nbgrader_makes_the_same_student_versions(tmp_path):
-    for name in labs.names():
-        source = tmp_path / "source" / name / f"{name}.ipynb"
-        source.parent.mkdir(parents=True)
-        source.write_bytes(labs.load(name).source.read_bytes())
-    code = (
-        "import sys; from nbgrader.apps import NbGraderAPI; from traitlets.config import Config\n"
-        "api = NbGraderAPI(config=Config({'CourseDirectory': {'root': '.'},\n"
-        "    'GenerateAssignment': {'no_database': True}, 'SaveCells': {'enabled': False}}))\n"
-        "made = {name: api.generate_assignment(name) for name in sys.argv[1:]}\n"
-        "sys.exit('\\n'.join(one['log'] for one in made.values() if not one['success']) or 0)"
-    )
-    done = subprocess.run(
-        [NBGRADER, "-c", code, *labs.names()], cwd=tmp_path, capture_output=True, text=True, timeout=100
-    )
-    assert done.returncode == 0, done.stderr
-    for name in labs.names():
-        theirs = nbformat.read(tmp_path / "release" / name / f"{name}.ipynb", 4)
-        assert [one.source for one in theirs.cells] == [one.source for one in labs.build(labs.load(name)).cells]
-
-
-@pytest.mark.engine("nbgrader")
-def test_nbgrader_finds_solutions_valid_and_stubs_not():
-    lab = labs.load("release-problems")
-    code = (
-        "import json, sys; from nbgrader.validator import Validator\n"
-        "print(json.dumps([Validator().validate(path) for path in sys.argv[1:]]))"
-    )
-    done = subprocess.run(
-        [NBGRADER, "-c", code, lab.source, lab.student],
-        env=os.environ | {"JUPYTER_PATH": str(Path(sys.prefix) / "share" / "jupyter")},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert done.returncode == 0, done.stderr
-    solved, stubs = json.loads(done.stdout.splitlines()[-1])
-    assert solved == {}
-    assert len(stubs["failed"]) == len(labs.questions(lab))

@@ -10,7 +10,10 @@ from mlops_helpers.teach.grading_results import CheckResult, Finding, Submission
 
 
 class Grader:
-    """``diary`` is a folder: each grading leaves a file ``STUDENT.NUMBER`` there; ``refuses`` is a reason."""
+    """``diary`` is a folder: each grading leaves a file ``STUDENT.NUMBER`` there; ``refuses`` is a reason.
+
+    A grader's end leaves a file there, too: ``closed.PID``, with the folder in which it worked.
+    """
 
     def __init__(self, lab, *, diary="", refuses="", **options):
         self.lab, self.diary = lab, Path(diary)
@@ -21,7 +24,7 @@ class Grader:
         return self
 
     def __exit__(self, *exception):
-        (self.diary / f"closed.{os.getpid()}").touch()
+        (self.diary / f"closed.{os.getpid()}").write_text(str(Path.cwd()))
 
     def grade(self, path, *, student="", submitted_at=""):
         times = len(list(self.diary.glob(f"{student}.*")))

@@ -1,6 +1,5 @@
 """Drills that the grader runs: what a student says is only data, and a journal is only worth its signature."""
 
-import copy
 import json
 import stat
 
@@ -20,18 +19,12 @@ JOURNAL = [
 
 
 @pytest.fixture
-def workspace(tmp_path, monkeypatch):
-    monkeypatch.setenv("OPSLAB_WORKSPACE", str(tmp_path / "workspace"))
-    return tmp_path / "workspace"
-
-
-@pytest.fixture
 def brought():
     """A signed journal, as it comes back from a student: as JSON data."""
     return json.loads(json.dumps(grading_drill.signed(JOURNAL, KEY, student="student-01")))
 
 
-def test_what_was_signed_is_verified(brought):
+def test_a_signed_journal_is_verified(brought):
     assert grading_drill.verified(brought, KEY, student="student-01") == JOURNAL
 
 
@@ -85,28 +78,28 @@ def test_a_forged_journal_is_refused(forged):
         grading_drill.verified(forged, KEY, student="student-01")
 
 
-def test_a_key_is_made_once_and_is_private(workspace):
+def test_a_key_is_made_once_and_is_private(workspace_folder):
     key = grading_drill.grader_key()
     assert len(key) == 32
     assert grading_drill.grader_key() == key
-    assert stat.S_IMODE((workspace / "grading" / "drill.key").stat().st_mode) == 0o600
-    assert len(list((workspace / "grading").iterdir())) == 1
+    assert stat.S_IMODE((workspace_folder / "grading" / "drill.key").stat().st_mode) == 0o600
+    assert len(list((workspace_folder / "grading").iterdir())) == 1
 
 
-def test_a_damaged_key_signs_nothing(workspace):
+def test_a_damaged_key_signs_nothing(workspace_folder):
     grading_drill.grader_key()
-    (workspace / "grading" / "drill.key").write_bytes(b"")
+    (workspace_folder / "grading" / "drill.key").write_bytes(b"")
     with pytest.raises(DrillError, match="0 bytes"):
         grading_drill.grader_key()
 
 
-def test_right_steps_are_taken():
+def test_steps_are_actions_with_their_arguments():
     said = [{"do": "restart", "name": "gateway"}, {"do": "wait", "seconds": 2}, {"do": "replace_filter"}]
     assert steps_of(said) == (("restart", {"name": "gateway"}), ("wait", {"seconds": 2}), ("replace_filter", {}))
     assert steps_of([]) == ()
 
 
-def test_every_action_and_every_reference_solution_can_be_said():
+def test_every_action_and_every_reference_solution_can_be_written_as_steps():
     assert set(grading_steps.ARGUMENTS) == set(ACTIONS)
     for one in map(scenario.load, scenario.names()):
         for responder in (*one.solutions, *one.not_solutions):
@@ -141,7 +134,7 @@ class Text(str):
         ([{"do": "wait", "seconds": -1}], "seconds is"),
     ],
 )
-def test_anything_else_is_refused(said, why):
+def test_steps_that_are_none_are_refused(said, why):
     with pytest.raises(DrillError, match=why):
         steps_of(said)
 
@@ -165,7 +158,7 @@ def test_an_answer_is_a_diagnosis_and_steps(said):
         answer_of(said, ("it ended",))
 
 
-def test_drills_take_turns(workspace, monkeypatch):
+def test_drills_take_turns(workspace_folder, monkeypatch):
     monkeypatch.setattr(grading_drill, "_TURN_SECONDS", 0.0)
     with grading_drill._alone(), pytest.raises(DrillError, match="other drills"), grading_drill._alone():
         pass
@@ -173,35 +166,7 @@ def test_drills_take_turns(workspace, monkeypatch):
         pass
 
 
-def test_messages_are_short_whatever_was_said():
+def test_messages_are_short_whatever_was_answered():
     with pytest.raises(DrillError) as caught:
         steps_of("x" * 100_000)
     assert len(str(caught.value)) < 300
-
-
-@pytest.mark.drill
-def test_a_responder_who_looks_and_acts_passes(tmp_path):
-    looked = []
-
-    def respond(seen):
-        looked.append(copy.deepcopy(seen))
-        stopped = [name for name, state in seen["services"].items() if state == "stopped"]
-        return {"diagnosis": seen["causes"][0], "steps": [{"do": "restart", "name": name} for name in stopped]}
-
-    found = grading_drill.drill_with(respond, "gateway-stopped", tmp_path, KEY, 5, student="student-01")
-    assert found.passed, found.reason
-    assert looked[0]["slis"]["honest_published"] < looked[0]["tolerances"]["honest_published"]
-    assert json.loads(json.dumps(looked)) == looked
-    records = grading_drill.verified(found.journal, KEY, student="student-01")
-    assert records[-1]["kind"] == "closed"
-    assert any(one["kind"] == "acted" and one["arguments"] == {"name": "gateway"} for one in records)
-
-
-@pytest.mark.drill
-def test_a_responder_who_acts_wrongly_does_not(tmp_path):
-    steps = [{"do": "restart", "name": "filter-v1-0"}, {"do": "mute_alerts"}]
-    answer = {"diagnosis": "the filter has ended", "steps": steps}
-    found = grading_drill.drill_with(answer, "gateway-stopped", tmp_path, KEY, 6, student="student-01")
-    assert not found.passed
-    assert "did not come back" in found.reason
-    assert grading_drill.verified(found.journal, KEY, student="student-01")[-1]["outcome"] == "failed"

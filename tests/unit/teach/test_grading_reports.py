@@ -40,9 +40,17 @@ def graded(student, *, message="", earned=0.0, status="failed", text="", penalty
 
 
 @pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+@pytest.fixture
 def write(tmp_path, out):
+    """Write the reports of these students."""
+
     def call(*students):
-        report = ClassReport(Lab("a-lab", tmp_path, "A lab <1>", 60, {}), students, 0, (), 1.0)
+        lab = Lab("a-lab", tmp_path, tmp_path / "student.ipynb", "A lab <1>", 60, {})
+        report = ClassReport(lab, students, 0, (), 1.0)
         write_reports(report, out)
         return out
 
@@ -116,7 +124,7 @@ def test_no_text_adds_a_tag_or_an_attribute_to_the_page(text):
     assert not {"script", "a", "img", "iframe"} & set(hostile.found)
 
 
-def test_the_page_tells_what_is_needed_and_no_more():
+def test_the_page_shows_what_is_needed_and_no_more():
     page = feedback_page(graded("student-01", message="recall is of spam", text="it raised", penalty=0.5), "A lab")
     for text in ("1 of 3.5 points", "0 / 2", "1.5 / 1.5", "recall is of spam", "Hint: Which of all spam", "it raised"):
         assert text in page
@@ -130,7 +138,7 @@ def test_long_texts_are_cut():
     assert len(feedback_page(graded("a", message="x" * 10**6), "A lab")) < 10_000 + LONGEST_TEXT
 
 
-def test_the_page_of_what_was_refused_says_why():
+def test_the_page_of_a_refused_submission_says_why():
     page = feedback_page(Marked(not_graded("student-01", "a-lab", "the file is empty", "refused"), 0.0), "A lab")
     assert "Not graded" in page
     assert page.count("the file is empty") == 1
