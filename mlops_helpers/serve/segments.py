@@ -10,6 +10,7 @@
 Everything here blocks; :mod:`mlops_helpers.serve.eventlog` calls it from a thread.
 """
 
+import errno
 import fcntl
 import logging
 import os
@@ -121,6 +122,8 @@ def _lock(folder: Path) -> int:
     descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.pread(descriptor, 8, 0) not in (b"", b"process "):
+            raise FileExistsError(errno.EEXIST, "is no lock of a log, and stays", str(folder / "lock"))
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}\n".encode())
     except BlockingIOError as error:

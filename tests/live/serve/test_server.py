@@ -75,12 +75,6 @@ def address():
             yield where
 
 
-def test_an_answer_comes_back_whole(address) -> None:
-    received = answer_to(address, post("/echo", bytes(range(256))))
-    assert status(received) == 200
-    assert received.endswith(b"\r\n\r\n" + bytes(range(256)))
-
-
 def test_unknown_paths_and_methods_say_what_there_is(address) -> None:
     received = answer_to(address, post("/nowhere", b""))
     assert status(received) == 404 and b"/echo" in received

@@ -327,12 +327,3 @@ def test_a_pickle_is_opened_only_for_a_hash_that_the_caller_names(other, capsys,
         with pytest.raises(TamperedArtifactError):
             artifacts.load(folder, expected)
     assert capsys.readouterr().out == ""
-
-
-def test_a_pipeline_that_cannot_be_pickled_leaves_nothing(other, tmp_path: Path) -> None:
-    odd = other[0]
-    pipeline = Pipeline([("tfidf", TfidfVectorizer(tokenizer=lambda text: text.split())), *odd.pipeline.steps[1:]])
-    for unfit, reason in ((pipeline, "cannot be pickled"), (training.make_pipeline(), "cannot score")):
-        with pytest.raises(ArtifactError, match=reason):
-            artifacts.export_any(replace(odd, pipeline=unfit), tmp_path / "none")
-    assert [path.name for path in tmp_path.iterdir()] == ["pickled"]

@@ -7,8 +7,6 @@ from array import array
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from mlops_helpers.model import linear, scorer
 from mlops_helpers.model.scorer import Scorer
@@ -61,20 +59,6 @@ def test_threads_do_not_disturb_each_other(fresh, texts, monkeypatch) -> None:
         assert all(scores == cold for scores in pool.map(lambda _: shared.scores(texts), range(16)))
 
 
-@settings(max_examples=40)
-@given(st.lists(st.sampled_from(["a", "free", "free!", "channel", "the", LONG, "\u00e9t\u00e9", "..."]), max_size=60))
-def test_repeated_terms_count_as_in_the_pipeline(tables, model, words: list[str]) -> None:
-    text = " ".join(words)
-    ours = linear.read(tables[0], tables[1].__getitem__).score(text)
-    assert abs(ours - model.scores([text])[0]) <= 1e-12
-
-
-@pytest.mark.parametrize("unit", ["a", "free ", "check out my channel "])
-def test_a_term_that_occurs_ever_so_often_keeps_the_score_exact(fresh, model, unit: str) -> None:
-    text = unit * 3_000
-    assert abs(fresh().score(text) - model.scores([text])[0]) <= 1e-10
-
-
 def test_a_word_of_many_letters_comes_to_an_end(fresh) -> None:
     assert 0 <= fresh().score("a" * 200_000) <= 1
 
@@ -102,14 +86,6 @@ def test_a_hostile_text_leaves_little_behind(fresh, text: str, monkeypatch) -> N
     assert info.currsize <= info.maxsize == scorer.REMEMBERED_CHUNKS
     assert kept < 100_000 + 1200 * info.currsize  # bytes
     assert peak < 1000 * len(text)
-
-
-def test_long_chunks_are_not_remembered(fresh) -> None:
-    used = fresh()
-    used.score(f"{LONG} short {LONG}")
-    assert used._remembered.cache_info().currsize == 1
-    used.score(LONG[1:])
-    assert used._remembered.cache_info().currsize == 2
 
 
 def test_a_replaced_scorer_is_freed_at_once(fresh) -> None:

@@ -181,14 +181,6 @@ def test_overlapping_campaigns_keep_their_shares() -> None:
     assert shares["begging-10"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_a_campaign_is_repetitive_and_background_is_not(month: pd.DataFrame) -> None:
-    burst = simulate(1000, seed=4, campaigns=[Campaign("easy_money", 0, 30, 0.5)]).query("campaign != ''")["text"]
-    words = burst.str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts() / len(burst)
-    plain = month.query("label == 1")["text"].str.casefold().str.findall(r"[a-z]{4,}").explode().value_counts()
-    assert (words.iloc[:5] > 0.2).all()
-    assert plain.iloc[4] / (month["label"] == 1).sum() < 0.2
-
-
 # moderators
 
 
@@ -232,15 +224,6 @@ def test_days_and_weeks_have_a_rhythm() -> None:
     assert weekday.isin([5, 6]).sum() / 2 > 1.15 * weekday.isin([0, 1, 2]).sum() / 3
     spam = frame["label"] == 1
     assert hour[spam].mean() == pytest.approx(hour[~spam].mean(), abs=0.5)  # the clock does not tell the class
-
-
-def test_activity_is_heavy_tailed_and_new_readers_keep_coming(month: pd.DataFrame) -> None:
-    for column in ("author_id", "post_id"):
-        counts = month[column].value_counts()
-        assert counts.iloc[: len(counts) // 10].sum() > 0.25 * len(month)
-    first, last = month.iloc[:2_000], month.iloc[2_000:]
-    assert 0.2 < (~last["author_id"].isin(first["author_id"])).mean() < 0.9
-    assert (month.groupby("post_id")["group"].nunique() == 1).all()
 
 
 def test_ids_are_unique_and_tell_nothing(busy: pd.DataFrame) -> None:
@@ -332,22 +315,16 @@ def test_every_address_lies_under_a_reserved_name(busy: pd.DataFrame) -> None:
     [
         ({"n_comments": -1}, "n_comments is -1", "a whole number from 0"),
         ({"n_comments": 10.5}, "n_comments is 10.5", "a whole number"),
-        ({"n_comments": True}, "n_comments is True", "a whole number"),
         ({"days": 0}, "days is 0", "a number from 0.01"),
         ({"days": float("nan")}, "days is nan", "a number from 0.01"),
         ({"seed": -3}, "seed is -3", "a whole number from 0"),
-        ({"seed": None}, "seed is None", "a whole number from 0"),
         ({"spam_rate": 30}, "spam_rate is 30", "from 0 to 1"),
-        ({"spam_rate": "0.3"}, "spam_rate is '0.3'", "from 0 to 1"),
         ({"label_noise": -0.1}, "label_noise is -0.1", "from 0 to 1"),
         ({"label_delay_hours": -1}, "label_delay_hours is -1", "from 0 to"),
-        ({"unlabelled": 1.5}, "unlabelled is 1.5", "from 0 to 1"),
         ({"start": "yesterday-ish"}, "start is 'yesterday-ish'", "a date"),
         ({"start": "2026-01-01 12:00"}, "start is '2026-01-01 12:00'", "a date"),
-        ({"start": None}, "start is None", "a date"),
-        ({"campaigns": [Campaign("giftcard", 1, 2, 0.2)]}, "family is 'giftcard'", "self_promotion, sub4sub"),
+        ({"campaigns": [Campaign("giftcard", 1, 2, 0.2)]}, "family is 'giftcard'", "for example family='gift_card'"),
         ({"campaigns": [Campaign("dating", 1, 2, 1.0)]}, "share of 1", "at most 0.95"),
-        ({"campaigns": [Campaign("dating", 1, 2, -0.2)]}, "share is -0.2", "from 0 to 1"),
         ({"campaigns": [Campaign("dating", 1, 0, 0.2)]}, "days is 0", "from 0.01"),
         ({"campaigns": [Campaign("dating", 31, 2, 0.2)]}, "start=31", "before day 30"),
         ({"campaigns": [Campaign("dating", 1, 2, 0.2, obfuscation=2)]}, "obfuscation is 2", "from 0 to 1"),
@@ -360,8 +337,6 @@ def test_every_address_lies_under_a_reserved_name(busy: pd.DataFrame) -> None:
         ({"campaigns": [Shift("rhythm", 1)]}, "is no Campaign", 'Campaign("gift_card"'),
         ({"campaigns": BURST}, "campaigns is Campaign(", "a list"),
         ({"shifts": [Shift("new_topics", 1)]}, "kind is 'new_topics'", "new_slang"),
-        ({"shifts": [Shift("rhythm", -1)]}, "start is -1", "from 0 to"),
-        ({"shifts": "rhythm"}, "shifts is 'rhythm'", "a list"),
     ],
 )
 def test_bad_arguments_are_refused_with_what_is_accepted(arguments: dict, found: str, accepted: str) -> None:
@@ -371,8 +346,3 @@ def test_bad_arguments_are_refused_with_what_is_accepted(arguments: dict, found:
     assert found in message
     assert accepted in message
     assert "for example" in message
-
-
-def test_a_near_miss_is_suggested() -> None:
-    with pytest.raises(ParameterError, match="for example family='gift_card'"):
-        simulate(50, campaigns=[Campaign("giftcard", 1, 2, 0.2)])

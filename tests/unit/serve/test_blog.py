@@ -70,13 +70,10 @@ def test_texts_are_kept_as_sent(visitor, text):
         (" \n\t ", "Ada", "visible"),
         ("\u200b\u200d", "Ada", "visible"),
         ("x" * 10_001, "Ada", "10,001"),
-        ("NUL \x00", "Ada", "U+0000"),
         ("bell \x07", "Ada", "U+0007"),
-        ("next line \x85 there", "Ada", "U+0085"),
         ("text", "", "Your name"),
         ("text", "A\nda", "U+000A"),
         ("text", "x" * 81, "81"),
-        (None, "Ada", "visible"),
         (["text"], "Ada", "visible"),
         ("text", {"a": 1}, "visible"),
     ],
@@ -134,16 +131,13 @@ def test_a_repeated_request_stores_one_comment(visitor):
     [
         ("GET", "/nowhere", 404),
         ("GET", "/posts/nowhere", 404),
-        ("GET", "/posts/", 404),
         ("GET", "/comments/c-0", 404),
         ("GET", f"/posts/{POST}?before=x", 200),
-        ("GET", f"/posts/{POST}?before={10**18}", 200),
         ("GET", f"/posts/{POST}?before=" + "9" * 5000, 200),
         ("GET", f"/posts/{POST}?sent=%00%ff", 200),
         ("GET", "/posts/" + quote("<script>\x00"), 404),
         ("GET", COMMENTS, 405),
         ("DELETE", f"/posts/{POST}", 405),
-        ("OPTIONS", COMMENTS, 405),
         ("GET", "/labels", 401),
     ],
 )
@@ -304,7 +298,6 @@ def test_a_form_without_this_sessions_token_stores_nothing(visitor, token):
         {"origin": "http://elsewhere.example"},
         {"origin": "null"},
         {"sec-fetch-site": "cross-site"},
-        {"sec-fetch-site": "same-site"},
     ],
 )
 def test_requests_from_other_sites_are_refused_even_with_a_token(visitor, headers):
@@ -445,11 +438,8 @@ def test_buckets_refill_and_are_bounded():
 @pytest.mark.parametrize(
     ("peer", "forwarded", "client"),
     [
-        ("192.0.2.1", None, "192.0.2.1"),
         ("192.0.2.1", "198.51.100.1", "192.0.2.1"),
-        ("10.0.0.1", None, "10.0.0.1"),
         ("10.0.0.1", "198.51.100.1", "198.51.100.1"),
-        ("10.0.0.1", "203.0.113.9, 198.51.100.1", "198.51.100.1"),
         ("10.0.0.1", "203.0.113.9, 198.51.100.1, 10.0.0.2", "198.51.100.1"),
         ("10.0.0.1", "nonsense", "10.0.0.1"),
         ("10.0.0.1", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),

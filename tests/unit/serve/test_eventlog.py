@@ -12,7 +12,6 @@ import orjson
 import pytest
 
 from mlops_helpers.errors import EventLogError, LogFailed, LogFull, ParameterError
-from mlops_helpers.serve import eventlog
 from mlops_helpers.serve.eventlog import EventLog
 from mlops_helpers.serve.records import records
 from mlops_helpers.serve.segments import segments
@@ -107,44 +106,6 @@ async def test_nothing_is_acknowledged_before_the_synced_write_returned(tmp_path
         await asyncio.gather(first, later[0])
         assert (log.written.batches, disk.calls) == (2, 2)
     assert numbers(tmp_path) == list(range(100))
-
-
-@in_event_loop
-async def test_what_one_pass_of_the_loop_records_is_one_batch(tmp_path):
-    async def one(number: int) -> None:
-        durable = log.append(event(number))
-        threading.Event().wait(0.001)  # the thread could run now
-        await durable
-
-    async with opened(tmp_path) as log:
-        await asyncio.gather(*map(one, range(20)))
-        assert log.written.batches == 1
-
-
-@in_event_loop
-async def test_no_record_falls_between_two_batches(tmp_path, monkeypatch):
-    class Slow(list):
-        def append(self, record: bytes) -> None:
-            threading.Event().wait(0.005)  # the writer could close the batch now
-            super().append(record)
-
-    batch = eventlog._Batch
-    monkeypatch.setattr(eventlog, "_Batch", lambda durable: batch(durable, Slow()))
-    monkeypatch.setattr(eventlog, "GATHER_SECONDS", 0)
-    async with opened(tmp_path, durability="async") as log:
-        for number in range(20):
-            log.append(event(number))
-    assert numbers(tmp_path) == list(range(20))
-
-
-@in_event_loop
-async def test_async_returns_at_once_and_close_writes_the_rest(tmp_path):
-    async with opened(tmp_path, durability="async") as log:
-        assert [log.append(event(number)) for number in range(1000)] == [None] * 1000
-        await until_async(lambda: not log.pending)
-        assert numbers(tmp_path) == list(range(1000))
-        log.append(event(1000))
-    assert numbers(tmp_path) == list(range(1001))
 
 
 @pytest.mark.parametrize("durability", ["ack", "async"])
@@ -297,6 +258,14 @@ async def test_files_that_were_not_written_here_stay_as_they_are(tmp_path):
 
 
 @in_event_loop
+async def test_a_lock_of_something_else_is_not_written_to(tmp_path):
+    (tmp_path / "lock").write_text("precious")
+    with pytest.raises(EventLogError, match=r"cannot hold a log: .*stays.*Next: make it writable, or name another"):
+        await EventLog(tmp_path).open()
+    assert (tmp_path / "lock").read_text() == "precious"
+
+
+@in_event_loop
 async def test_a_failed_rotation_fails_the_log(tmp_path):
     async with opened(tmp_path, segment_bytes=1) as log:
         await log.append(event(0))
@@ -316,13 +285,6 @@ async def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
         await second.close()
     async with opened(tmp_path) as log:
         await log.append(event(0))
-
-
-@in_event_loop
-async def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(EventLogError, match="cannot hold a log"):
-        await EventLog(tmp_path / "file" / "log").open()
 
 
 @in_event_loop

@@ -61,26 +61,6 @@ async def failure(replica: Replica, timeout: float = LONG) -> str:
 
 
 @in_event_loop
-async def test_a_replica_that_is_gone_is_ejected_at_once_and_comes_back_by_its_probe() -> None:
-    async with filters("v1") as (one,), upstreams_of(one) as (upstreams, [replica], reasons):
-        assert upstreams.ready("v1") is replica
-        one.die()
-        assert await failure(replica) in ("refused", "reset")
-        assert replica.state == "ejected" and upstreams.ready("v1") is None and len(reasons) == 1
-        one.start()
-        await until_async(lambda: upstreams.ready("v1") is replica, "re-admission")
-
-
-@in_event_loop
-async def test_probes_eject_a_replica_that_nobody_asks() -> None:
-    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], _reasons):
-        one.die()
-        await until_async(lambda: replica.state == "ejected", "ejection")
-        one.start()
-        await until_async(lambda: replica.state == "ready", "re-admission")
-
-
-@in_event_loop
 async def test_one_missed_probe_ejects_nobody_and_two_do(unwatched) -> None:
     async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], _reasons):
         for readyz, state in ((500, "ready"), (200, "ready"), (500, "ready"), (500, "ejected"), (200, "ready")):
@@ -110,15 +90,6 @@ async def test_three_failures_in_a_row_eject_and_an_answer_in_between_begins_ane
         assert await failure(replica, 0.05) == "timeout"
         assert replica.state == "ejected"
         assert reasons == ["status"] * 4 + ["timeout"]
-
-
-@in_event_loop
-async def test_a_replica_that_sheds_is_busy_not_ill(unwatched) -> None:
-    async with filters("v1") as (one,), upstreams_of(one) as (_, [replica], reasons):
-        one.mode = 503
-        for _ in range(5):
-            assert (await replica.ask(REQUEST, LONG)).status == 503
-        assert replica.state == "ready" and reasons == ["shed"] * 5
 
 
 @in_event_loop
@@ -204,11 +175,3 @@ async def test_a_change_keeps_who_stays_and_drains_who_goes() -> None:
         probes = b.probes
         await until_async(lambda: a.probes > 3, "probes")
         assert b.probes == probes
-
-
-@in_event_loop
-async def test_an_address_that_moves_to_another_version_is_another_replica(unwatched) -> None:
-    async with filters("v1") as (a,), upstreams_of(a) as (upstreams, [before], _):
-        await upstreams.change({"v2": [a.address]})
-        assert upstreams.ready("v1") is None
-        assert upstreams.ready("v2") is not before
