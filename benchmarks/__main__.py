@@ -14,30 +14,28 @@ from benchmarks.measure import Figure
 
 SUBJECTS = {
     "realism": "how close simulated comments come to real ones",
-    "notebooks": "running and checking notebooks, beside nbval, papermill and plain scripts",
-    "grading": "grading a class, beside nbgrader; on a Dask cluster",
+    "notebooks": "running and checking notebooks, beside nbval and papermill",
+    "grading": "grading a class, beside nbgrader",
     "serving": "the filter's rates and latencies, beside other ways to serve the same pipeline",
     "reliability": "what kills, bad requests and an outage lose",
     "observing": "what watching a service costs",
-    "drift": "false alarms of the drift detector, its power and its delay",
+    "drift": "false alarms of the drift detector, and its delay",
     "deploying": "size and build of the image; what rollouts cost readers on each runtime",
-    "releasing": "what the pipeline costs; error rates of canaries; rollbacks under load",
+    "releasing": "error rates of canaries; rollbacks under load",
     "responding": "some drills, and what interrupted drills leave behind",
 }
-LONG = {"drills": "every drill of the catalogue, its outcome against the expected one (hours)"}
 
 
 def main(names: list[str]) -> int:
     """Measure each subject and print the table; a subject that fails is a row of it, and the others go on."""
-    subjects = SUBJECTS | LONG
-    if unknown := [name for name in names if name not in subjects]:
-        known = "\n".join(f"  {name:12} {about}" for name, about in subjects.items())
+    chosen, missed = names or list(SUBJECTS), 0
+    if unknown := [name for name in names if name not in SUBJECTS]:
+        known = "\n".join(f"  {name:12} {about}" for name, about in SUBJECTS.items())
         print(f"no subject {', '.join(unknown)}; there are:\n{known}", file=sys.stderr)
         return 2
-    chosen, missed = names or list(SUBJECTS), 0
     for name in chosen:
         figures, began = [], time.monotonic()
-        print(f"\n== {name}: {subjects[name]}", flush=True)
+        print(f"\n== {name}: {SUBJECTS[name]}", flush=True)
         try:
             for figure in importlib.import_module(f"benchmarks.{name}").figures():
                 print("  " + " | ".join(figure.cells()), flush=True)
@@ -52,16 +50,8 @@ def main(names: list[str]) -> int:
     return 1 if missed else 0
 
 
-def _terminate(signum: int, frame: object) -> None:
-    raise SystemExit(128 + signum)
-
-
 if __name__ == "__main__":
     # both unwind, so that all that was started is ended; a script's background jobs would ignore an interrupt
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, _terminate)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        print("interrupted; nothing is left running", file=sys.stderr)
-        sys.exit(130)
+    signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+    sys.exit(main(sys.argv[1:]))

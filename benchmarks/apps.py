@@ -1,7 +1,4 @@
-"""Plain Starlette around the same model, as a good developer writes it first; uvicorn starts these factories.
-
-Each imports only what it needs, since the start of a server is measured.
-"""
+"""Plain Starlette around the same model; factories for uvicorn, which import only what they need to start."""
 
 import os
 from collections.abc import Callable

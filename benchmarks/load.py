@@ -1,7 +1,4 @@
-"""A closed-loop HTTP client in a process of its own: each connection sends its next request when the last is answered.
-
-It sends bytes that were prepared before; ``Load.client_cpu`` shows when the client, not the server, was the limit.
-"""
+"""A closed-loop HTTP client in a process of its own: each connection sends a request when its last one is answered."""
 
 import asyncio
 import gc

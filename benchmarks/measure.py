@@ -4,25 +4,25 @@ import json
 import operator
 import os
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from mlops_helpers.workspace import atomic_file, project_root
 
 RESULTS = project_root() / "build" / "bench" / "RESULTS.md"
 _COMPARISONS = {"<=": operator.le, ">=": operator.ge}
+Values = Sequence[float]
 _VERDICTS = {True: "yes", False: "NO", None: "-"}
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured number; ``value`` is None for what cannot be measured here, and ``conditions`` say why.
-
-    ``goal`` is a comparison such as ``"<= 0.25"``, a range ``">= 94 <= 98"``, or empty for what is only stated.
-    """
+    """A measured number, or None for what cannot be measured here; a ``goal`` is "", "<= 0.25" or ">= 94 <= 98"."""
 
     figure: str
     value: float | None
@@ -57,7 +57,12 @@ def interleaved(ways: Mapping[str, Callable[[], object]], rounds: int) -> dict[s
     return dict(zip(ways, map(list, zip(*times, strict=True)), strict=True))
 
 
-Values = Sequence[float]
+def run(*command: str, folder: Path, **environment: str) -> None:
+    """Run a command, whose output is of interest when it fails. Raises ``RuntimeError`` then."""
+    settings: dict[str, Any] = {"cwd": folder, "env": os.environ | environment, "capture_output": True, "text": True}
+    done = subprocess.run(command, check=False, **settings)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:5])} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
 
 
 def ratio(figure: str, ours: Values, theirs: Values, goal: str = "", about: str = "", unit: str = "s") -> Figure:
@@ -89,7 +94,7 @@ def store(subject: str, figures: Sequence[Figure]) -> None:
 
 def _stored() -> dict[str, Any]:
     path = RESULTS.with_suffix(".json")
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return json.loads(path.read_text("utf-8")) if path.is_file() else {}
 
 
 def table() -> str:

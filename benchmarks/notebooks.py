@@ -3,8 +3,6 @@
 They are generated (import, fit, check): a figure depends on the runners, not on what the chapters do.
 """
 
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from benchmarks.measure import Figure, interleaved, ratio
+from benchmarks.measure import Figure, interleaved, ratio, run
 from mlops_helpers.teach import notebooks
 
 ROUNDS, NOTEBOOKS = 3, 8
@@ -35,25 +33,19 @@ def figures() -> Iterator[Figure]:
             sources = [(source.format(seed=seed), {"tags": tags}) for source, tags in CELLS.items()]
             cells = [nbformat.v4.new_code_cell(source, metadata=metadata) for source, metadata in sources]
             nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), folder / f"{seed}_fit.ipynb")
-        for done in notebooks.refresh([folder]):
-            if done.error is not None:
-                raise done.error
+        notebooks.refresh([folder])
 
-        def call(*arguments: str) -> None:
-            command = [sys.executable, "-m", *arguments]
-            environment = os.environ | {"OPSLAB_WORKSPACE": f"{scratch}/workspace"}
-            done = subprocess.run(command, cwd=scratch, env=environment, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise RuntimeError(f"{' '.join(arguments)} failed:\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}")
+        def call(*module: str) -> None:
+            run(sys.executable, "-m", *module, folder=Path(scratch), OPSLAB_WORKSPACE=f"{scratch}/workspace")
 
-        def papermill(notebook: Path) -> None:
-            call("papermill", "--no-progress-bar", str(notebook), f"{scratch}/papermill.ipynb")
+        def papermill(path: Path) -> None:
+            call("papermill", "--no-progress-bar", str(path), f"{scratch}/papermill.ipynb")
 
         ways: dict[str, Callable[[], object]] = {
             "opslab run": lambda: call("mlops_helpers.cli", "run", str(folder), "--out", f"{scratch}/out"),
             "nbval": lambda: call("pytest", "-q", "-p", "no:cacheprovider", "--nbval-lax", str(folder)),
-            "papermill, one by one": lambda: list(map(papermill, folder.glob("*.ipynb"))),
+            "papermill": lambda: [*map(papermill, sorted(folder.iterdir()))],
         }
         times = interleaved(ways, ROUNDS)
-    for peer, goal in (("nbval", "<= 0.5"), ("papermill, one by one", "")):
+    for peer, goal in (("nbval", "<= 0.5"), ("papermill", "")):
         yield ratio(f"time / {peer}'s", times["opslab run"], times[peer], goal, f"{NOTEBOOKS} small notebooks")

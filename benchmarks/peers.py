@@ -28,6 +28,9 @@ HOST, BUILD = "127.0.0.1", project_root() / "build" / "bench"
 REQUIREMENTS = Path(__file__).with_name("mlserver.txt")
 
 
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
+
+
 class Workload:
     """A model of about 200,000 terms, trained when it is first asked for, and 100,000 comments, all different."""
 
@@ -40,20 +43,22 @@ class Workload:
                 (fresh / "pipeline.pickle").write_bytes(pickle.dumps(model.pipeline, protocol=5))
                 (fresh / "texts.json").write_text(json.dumps(simulate(120_000, seed=12)["text"].unique().tolist()))
                 artifact.export(model, fresh / "artifact")
-                _save_for_mlflow(model.pipeline, fresh / "mlflow")
+                import mlflow.sklearn
+
+                how: dict[str, Any] = {"serialization_format": "pickle", "pyfunc_predict_fn": "predict_proba"}
+                mlflow.sklearn.save_model(model.pipeline, fresh / "mlflow", pip_requirements=["scikit-learn"], **how)
         self.pipeline = pickle.loads((self.folder / "pipeline.pickle").read_bytes())
         self.texts: list[str] = json.loads((self.folder / "texts.json").read_bytes())
         self.artifact = artifact.load(self.folder / "artifact")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # mlflow starts "uvicorn" by its name
-        self.environment = os.environ | {"WORKLOAD": str(self.folder), "PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"}
+        self.environment = os.environ | {"WORKLOAD": str(self.folder), "PATH": path}
 
 
 @dataclass
 class Peer:
     """One way to serve the pipeline; while it runs, on ``port``, ``seconds`` after its start it gave its first answer.
 
-    ``command`` lacks the port at its end; ``body`` is posted to ``path`` to ask about a text, ``score`` reads the spam
-    score from the answer, or None where the server computes none.
+    ``command`` lacks the port at its end; ``score`` reads the spam score from an answer, None where there is none.
     """
 
     name: str
@@ -84,10 +89,7 @@ class Peer:
 
     @contextmanager
     def running(self, workload: Workload) -> Iterator["Peer"]:
-        """Start it, wait for its first answer, verify its scores; end all its processes afterwards.
-
-        Raises ``RuntimeError`` when it ends, stays silent for two minutes, or answers wrongly.
-        """
+        """Start it, verify its answers, end it afterwards. Raises ``RuntimeError`` without right answers."""
         log = BUILD / "logs" / f"{self.name.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         with socket.socket() as probe:  # some servers cannot choose a port themselves
@@ -145,14 +147,6 @@ def application(name: str, factory: str) -> Peer:
     command = [sys.executable, "-m", "uvicorn", f"benchmarks.apps:{factory}", "--factory", "--host", HOST]
     command += ["--loop", "uvloop", "--http", "httptools", "--lifespan", "off", "--no-access-log", "--port"]
     return Peer(name, command, "/classify", lambda text: {"text": text})
-
-
-def _save_for_mlflow(pipeline: Any, folder: Path) -> None:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when mlflow is imported
-    import mlflow.sklearn
-
-    how: dict[str, Any] = {"serialization_format": "pickle", "pyfunc_predict_fn": "predict_proba"}
-    mlflow.sklearn.save_model(pipeline, folder, pip_requirements=["scikit-learn"], **how)
 
 
 def mlflow_serve(workload: Workload) -> Peer:

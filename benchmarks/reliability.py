@@ -31,8 +31,7 @@ def figures() -> Iterator[Figure]:
     yield Figure("outage: visits not accepted", away.accepted.total - away.accepted.good, "", "<= 0", about)
     for promise, offenders in away.broken.items():
         yield none_of(f"outage: {promise}", offenders, about)
-    yield Figure("outage: backlog drained after", away.drain_seconds, "s", "", about)
-    about = f"before {1000 * away.p99_before:.0f} ms; the blog waits up to 250 ms for a verdict"
+    about = f"backlog drained {away.drain_seconds:.1f} s after; p99 before: {1000 * away.p99_before:.0f} ms"
     yield Figure("outage: p99 of accepted comments", 1000 * away.p99_during, "ms", "", about)
 
 

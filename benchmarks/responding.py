@@ -1,4 +1,4 @@
-"""Drills: whether each has the outcome that it should have; and what drills leave behind that are interrupted."""
+"""Drills: whether some have the outcome that they should have (``make drills``: all); what interrupted ones leave."""
 
 import os
 import random
@@ -35,11 +35,10 @@ def confusion(jobs: Sequence[trials.Job]) -> Iterator[Figure]:
         wrong = [f"{trial.job}: {trial.outcome}, {trial.reason}" for trial in these if not trial.held]
         table = ", ".join(f"{outcome} {count}" for outcome, count in Counter(one.outcome for one in these).items())
         yield none_of(f"drills that should be {expected} and are not", wrong, f"of {len(these)}: {table}")
-    again = sum(trial.tries - 1 for trial in results)
-    yield Figure("drills that were void and ran again", again, "", "", "the machine was too busy")
     points = max((trial.points for trial in results if trial.outcome == "failed"), default=0.0)
     yield Figure("most points of a drill that failed", points, "points", "<= 0", "muting, deleting, scaling to zero")
-    yield median("a drill", [trial.seconds for trial in results], "s", "", f"{AT_ONCE} at once")
+    again = f"{sum(trial.tries - 1 for trial in results)} were void and ran again"
+    yield median("a drill", [trial.seconds for trial in results], "s", "", f"{AT_ONCE} at once; {again}")
 
 
 def _interruptions() -> Iterator[Figure]:

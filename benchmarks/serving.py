@@ -12,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from benchmarks.load import Load, measure
-from benchmarks.measure import Figure, median, ratio, seconds
+from benchmarks.measure import Figure, median, ratio
 from benchmarks.peers import HOST, Peer, Workload, application, gateway, mlflow_serve, mlserver, opslab
 
 CONCURRENCY = (1, 64)
@@ -27,8 +27,8 @@ def figures() -> Iterator[Figure]:
     workload = Workload()
     peers = {
         MLFLOW: partial(mlflow_serve, workload),
-        "MLServer, made for one connection": partial(mlserver, workload, 0.0001),
-        "MLServer, made for many": partial(mlserver, workload, 0.02),
+        "MLServer, for one connection": partial(mlserver, workload, 0.0001),
+        "MLServer, for many": partial(mlserver, workload, 0.02),
         PIPELINE: partial(application, PIPELINE, "pipeline"),
         LAYER: partial(application, LAYER, "scorer"),
         ECHO: partial(application, ECHO, "echo"),
@@ -43,12 +43,12 @@ def figures() -> Iterator[Figure]:
             except RuntimeError as error:
                 yield Figure(name, None, "1/s", "", str(error))
         visits: Visits = {(server.name, c): [] for server in servers for c in CONCURRENCY}
-        alone = [_round(number, servers, workload, visits) for number in range(ROUNDS)]
-        yield from _ratios(visits, alone)
+        for number in range(ROUNDS):
+            _visit(number, servers, workload, visits)
+        yield from _ratios(visits)
         memory = {server.name: server.megabytes() for server in servers}
         if MLFLOW in memory:
             yield Figure("resident memory / mlflow's", memory[OURS] / memory[MLFLOW], "ratio", "<= 0.25")
-        yield median("start to first answer", [server.seconds for server in servers[:2]], "s", "<= 1", "hash verified")
         for server in servers:
             for c in CONCURRENCY:
                 loads = visits[server.name, c]
@@ -58,18 +58,17 @@ def figures() -> Iterator[Figure]:
                 yield median(f"{server.name}, c={c}", [load.rate for load in loads], "1/s", "", about)
 
 
-def _round(number: int, servers: list[Peer], workload: Workload, visits: Visits) -> float:
-    """Visit all servers; each is sent comments that it has not seen. Return the scorer's own rate in this process."""
+def _visit(number: int, servers: list[Peer], workload: Workload, visits: Visits) -> None:
+    """Send each server comments that it has not seen."""
     size = (len(workload.texts) - 256) // (ROUNDS * len(CONCURRENCY))
     for place, concurrency in enumerate(CONCURRENCY, number * len(CONCURRENCY)):
         texts = workload.texts[place * size : (place + 1) * size]
         for server in servers:
             requests = [server.request(text) for text in texts]
             visits[server.name, concurrency].append(measure(HOST, server.port, requests, concurrency, SECONDS))
-    return 2000 / seconds(lambda: [workload.artifact.scorer.score(text) for text in texts[:2000]])
 
 
-def _ratios(visits: Visits, alone: list[float]) -> Iterator[Figure]:
+def _ratios(visits: Visits) -> Iterator[Figure]:
     def rates(name: str, c: int = 64) -> list[float]:
         return [load.rate for load in visits[name, c]]
 
@@ -79,12 +78,9 @@ def _ratios(visits: Visits, alone: list[float]) -> Iterator[Figure]:
         yield ratio(f"rate / the best peer's, c={c}", rates(OURS, c), best, ">= 3", "of each round", "1/s")
     if MLFLOW in real:
         yield ratio("rate / mlflow's, c=64", rates(OURS), rates(MLFLOW), ">= 10", "", "1/s")
-        ours, theirs = ([load.p99 for load in visits[name, 64]] for name in (OURS, MLFLOW))
-        yield ratio("p99 / mlflow's, c=64", ours, theirs, "<= 0.1")
     about = "what log, metrics, limits and our own server layer cost or earn"
     yield ratio(f"rate / {LAYER}'s, c=64", rates(OURS), rates(LAYER), "", about, "1/s")
     yield ratio(f"rate / {ECHO}'s, c=64", rates(OURS), rates(ECHO), "", "what HTTP and JSON leave", "1/s")
-    yield ratio("rate / the scorer's in one process, c=64", rates(OURS), alone, "", "", "1/s")
     about = "the record is on disk before the answer"
     yield ratio("rate with ack / with async, c=64", rates(ACK), rates(OURS), ">= 0.6", about, "1/s")
     yield ratio("gateway: rate / the filter's own, c=64", rates(GATEWAY), rates(OURS), "", "", "1/s")

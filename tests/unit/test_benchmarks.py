@@ -10,7 +10,7 @@ from benchmarks import __main__ as runner
 from benchmarks import measure
 from benchmarks.measure import Figure
 
-SUBJECTS = runner.SUBJECTS | runner.LONG
+SUBJECTS = runner.SUBJECTS
 
 
 @pytest.fixture
