@@ -13,6 +13,7 @@ from mlops_helpers.deploy.calls import call
 from mlops_helpers.deploy.runtime import Limits
 from mlops_helpers.errors import ParameterError, ServiceError
 from mlops_helpers.serve.records import records
+from tests.support.docker_state import image, things
 from tests.support.platforms import comments_arrive, live_platform
 from tests.support.waiting import until
 
@@ -164,3 +165,20 @@ class RuntimeContract:
         assert self.kind == "swarm" or not before & set(platform.filters["v1"])  # a swarm takes addresses again
         count = len(traffic)
         until(lambda: len(traffic) > count + 5)
+
+
+class ContainerContract(RuntimeContract):
+    def broken(self, platform, artifact, stack):
+        exits = 'ENTRYPOINT ["/bin/sh", "-c", "echo no model; exit 3"]'
+        return {"image": stack.enter_context(image(platform._filters._image, exits))}
+
+    @pytest.fixture(scope="class", autouse=True)
+    @classmethod
+    def things_before(cls, tmp_path_factory):
+        return things(tmp_path_factory.getbasetemp())
+
+    def test_nothing_is_left_of_a_platform(self, platform, things_before, tmp_path_factory):
+        assert things(tmp_path_factory.getbasetemp()) != things_before
+        platform.down()
+        platform.down()  # nothing more happens
+        assert things(tmp_path_factory.getbasetemp()) == things_before

@@ -51,7 +51,7 @@ def wheel_folder():
 @pytest.fixture(scope="module")
 def image(client, wheel_folder):
     base_image.base_image()
-    yield images.build_service_image(NAME, wheels=wheel_folder, fresh=True)
+    yield images.build_service_image(NAME, wheels=wheel_folder)
     for name in (NAME, AGAIN):
         with contextlib.suppress(Exception):
             client.images.remove(name)

@@ -69,14 +69,11 @@ def test_pipeline_leaves_what_others_have_in_its_folder(tmp_path):
 def test_pipeline_refuses_the_place_of_a_result_that_has_something_else(tmp_path):
     world = World(tmp_path)
     place = world.run(end="integration").stages["tests"].folder
-    (place / "result.json").unlink()
-    world.write("tests/a.txt", "another test")  # the record of the first result is not believed any more
-    world.write("tests/a.txt", "a test")
     world.store = Store(tmp_path / "other")
-    (tmp_path / "other" / "stages").mkdir()
-    place.rename(tmp_path / "other" / "stages" / place.name)
+    add_users_files(tmp_path, f"other/stages/{place.name}/notes.txt")
     with pytest.raises(PipelineError, match=r"is no stage's result\. Next: move it away"):
         world.run(end="integration")
+    assert [path.name for path in (tmp_path / "other" / "stages" / place.name).iterdir()] == ["notes.txt"]
 
 
 def make_bundle(folder, number):

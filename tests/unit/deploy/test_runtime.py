@@ -1,17 +1,19 @@
-"""Releases, limits and runtimes: what is refused, control groups, owners, undoing, and a swarm that is slow."""
+"""Releases, limits and runtimes: what is refused, control groups, owners, undoing, a swarm that is slow, and hosts."""
 
 import dataclasses
+import importlib.util
 import os
 import types
 
 import pytest
 
 from mlops_helpers.deploy import cgroups, limits, ownership, swarm_runtime
+from mlops_helpers.deploy import hosts as h
 from mlops_helpers.deploy.exits import exit_reason
 from mlops_helpers.deploy.runtime import RUNTIMES, Limits, Release, runtime
 from mlops_helpers.deploy.swarm_runtime import SwarmRuntime
 from mlops_helpers.deploy.undoing import undone_by, uninterrupted
-from mlops_helpers.errors import ParameterError, ServiceError
+from mlops_helpers.errors import ParameterError, RuntimeUnavailable, ServiceError
 
 
 @pytest.fixture
@@ -146,3 +148,37 @@ def test_update_of_a_swarm_waits_until_it_is_done_and_is_repeated_when_the_swarm
     running.update(release)
     assert api.tries == 2
     assert api.statuses == [{"State": "completed", "StartedAt": "2026-01-02"}]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"names": ()}, "no host is named"),
+        ({"names": ("alpha", "alpha")}, "host 'alpha'; accepted"),
+        ({"names": ("all",)}, "none of all, filters"),
+        ({"names": ("a b",)}, "host 'a b'; accepted"),
+        ({"runtime": "swarm"}, "runtime is 'swarm'; accepted: process, docker"),
+    ],
+)
+def test_hosts_refuse_what_they_cannot_be(given, message, workspace_folder):
+    with pytest.raises(ParameterError, match=message):
+        h.Hosts(**given)
+    assert not list(workspace_folder.rglob("*"))
+
+
+def test_hosts_that_are_not_up_and_engines_that_are_missing(monkeypatch, release, workspace_folder):
+    hosts = h.Hosts(("alpha",))
+    for attempt in (lambda: h.converge(hosts, release), lambda: h.check(hosts), lambda: h.rotate_secret(hosts)):
+        with pytest.raises(ServiceError, match=r"these hosts are not up\. Next: up"):
+            attempt()
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ansible" else found(name))
+    with pytest.raises(ServiceError, match=r"ansible-core is not installed\. Next: make setup"):
+        hosts.up()
+    assert not list((workspace_folder / "hosts").iterdir())
+    with pytest.raises(ServiceError, match="started before"):
+        hosts.up()
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeUnavailable, match=r"the command docker is not here.* Next: apt-get install docker.io"):
+        h.Hosts(("alpha",), runtime="docker").up()
+    assert not list((workspace_folder / "hosts").iterdir())

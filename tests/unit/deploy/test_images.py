@@ -1,13 +1,15 @@
-"""The packages of the services: what the lock says, and what the command prints."""
+"""The image of the services: packages, what the lock says of them, daemons that fail, and what the command prints."""
 
 import argparse
 import hashlib
 import importlib.metadata
+from types import SimpleNamespace
 
 import pytest
+import requests
 from packaging.requirements import Requirement
 
-from mlops_helpers.deploy import image_commands, images, wheels
+from mlops_helpers.deploy import docker_engine, image_build, image_commands, images, wheels
 from mlops_helpers.errors import ImageError
 
 
@@ -49,6 +51,32 @@ def test_packages_of_the_services_are_what_is_imported_and_what_that_needs():
             if requirement.marker is None or requirement.marker.evaluate(target):
                 todo.append(requirement.name.lower().replace("_", "-"))
     assert needed == set(wheels.SERVICE)
+
+
+def failing_build(monkeypatch, after):
+    """Build with a daemon that fails after a step: by a message, or by raising."""
+
+    def build(**settings):
+        yield {"stream": "Step 9/22 : COPY mlops_helpers/ /application\n"}
+        if isinstance(after, Exception):
+            raise after
+        yield {"error": after}
+
+    api = SimpleNamespace(build=build, images=lambda **given: [], containers=lambda **given: [])
+    monkeypatch.setattr(docker_engine, "connect", lambda: SimpleNamespace(api=api, close=lambda: None))
+    monkeypatch.setattr(image_build, "_QUIET_SECONDS", 0)
+    with docker_engine.engine() as client:
+        image_build.build(client, "opslab-test-images:failing", {"Dockerfile": b""}, {})
+
+
+def test_full_disk_of_the_daemon_is_reported_with_the_step(monkeypatch):
+    with pytest.raises(ImageError, match=r"cannot be built:\n  Step 9/22 : COPY .*\n  write .*: no space left"):
+        failing_build(monkeypatch, "write /var/lib/docker/x: no space left on device")
+
+
+def test_daemon_that_dies_while_it_builds_is_reported(monkeypatch):
+    with pytest.raises(ImageError, match=r"Docker went away: .*Next: docker version"):
+        failing_build(monkeypatch, requests.exceptions.ChunkedEncodingError("cut"))
 
 
 def test_command_says_what_there_is_now(monkeypatch, capsys):

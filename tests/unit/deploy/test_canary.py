@@ -1,4 +1,4 @@
-"""What a canary's observer counts in the gateway's log, for whom."""
+"""What a canary's observer counts in the gateway's log, for whom; and what the record says to go back to."""
 
 import json
 import time
@@ -8,6 +8,8 @@ import pytest
 
 from mlops_helpers.deploy.canary_evidence import Observer
 from mlops_helpers.deploy.canary_plan import Plan, Stage
+from mlops_helpers.deploy.rollback import last_good
+from mlops_helpers.errors import ParameterError
 from mlops_helpers.serve.routing import RoutingTable
 from mlops_helpers.serve.segments import SegmentWriter, frame
 
@@ -74,3 +76,20 @@ def test_stall_that_makes_many_answers_late_is_one_event(recorded):
         write(f"stall-{number}", "v1", 5, tries=2)
         observer.look()
     assert observer.evidence["errors"].events == 1
+
+
+RECORD = [{"event": "switched", "serves": "v1"}, {"event": "canary_stage"}, {"event": "promoted", "serves": "v2"}]
+
+
+def test_record_knows_what_to_go_back_to():
+    assert last_good(RECORD) == "v2"
+    assert last_good(RECORD, other_than="v2") == "v1"
+
+
+@pytest.mark.parametrize(
+    ("record", "other_than", "message"),
+    [([], "", "missing or empty"), ([{"event": "canary_stage"}], "", "missing"), (RECORD[:1], "v1", "only v1 ever")],
+)
+def test_nothing_is_guessed_without_a_record(record, other_than, message):
+    with pytest.raises(ParameterError, match=message):
+        last_good(record, other_than=other_than)
