@@ -1,4 +1,4 @@
-"""A source of metrics made by hand: counters with their samples, and the questions that the SLO arithmetic asks."""
+"""A source of metrics made by hand: counters with their samples."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,6 @@ class FakeSource:
 
     def __init__(self) -> None:
         self.counters: list[tuple[str, dict[str, str], np.ndarray, np.ndarray]] = []
-        self.questions: list[tuple[str, float]] = []
 
     def add(self, name: str, times: Sequence[float], values: Sequence[float], **labels: str) -> None:
         self.counters.append((name, labels, np.asarray(times, float), np.asarray(values, float)))
@@ -36,7 +35,6 @@ class FakeSource:
         return pd.concat(parts)
 
     def increase(self, selector, window, *, at=None, start=None, end=None, step=None, by=()) -> pd.DataFrame:
-        self.questions.append((str(selector), window))
         moments = np.array([at]) if at is not None else start + step * np.arange(round((end - start) / step) + 1)
         groups: dict[tuple[str, ...], np.ndarray] = {} if by else {(): np.full(len(moments), np.nan)}
         for labels, times, values in self._meant(selector):

@@ -8,16 +8,12 @@ import threading
 import pytest
 
 from mlops_helpers.errors import MetricsError, ServiceError
-from mlops_helpers.observe.alerting import Alerts
-from mlops_helpers.observe.burnrate import WORKBOOK, in_time_lapse
 from mlops_helpers.observe.objectives import Indicator, Objective
 from mlops_helpers.observe.openslo import to_openslo
 from mlops_helpers.observe.prometheus import Prometheus
 from mlops_helpers.observe.receiver import MAX_BYTES, Receiver
 from mlops_helpers.observe.webhook import send
-from tests.support.fake_source import BEGIN, live
 from tests.support.monitoring import FIRING, RESOLVED, broken_service, monitor_command
-from tests.support.slo_examples import AVAILABLE
 from tests.support.waiting import DEADLINE_SECONDS
 
 
@@ -75,17 +71,6 @@ def test_the_receiver_refuses_garbage_and_goes_on() -> None:
 def test_a_receiver_says_when_its_port_is_taken() -> None:
     with Receiver() as receiver, pytest.raises(ServiceError, match="port 0"):
         Receiver(int(receiver.url[:-1].rpartition(":")[2]))
-
-
-def test_a_url_is_called_as_alertmanager_would() -> None:
-    with Receiver() as receiver:
-        alerts = Alerts(
-            live(300, bad=range(100, 110)), [in_time_lapse(AVAILABLE, WORKBOOK[:1], 60)], notify=receiver.url
-        )
-        for second in range(98, 118):
-            alerts.evaluate(BEGIN + second)
-        assert [page.status for page in receiver.pages] == ["firing", "resolved"]
-        assert {(page.alert, page.labels["slo"]) for page in receiver.pages} == {("ErrorBudgetBurn", "available")}
 
 
 def test_the_embedded_monitor_says_who_is_up_and_pages_by_objectives(tmp_path) -> None:

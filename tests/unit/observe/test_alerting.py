@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mlops_helpers.errors import MetricsError, ObjectiveError, ServiceError
+from mlops_helpers.errors import MetricsError, ObjectiveError
 from mlops_helpers.observe.alerting import Alerts, burn_rates, detection_time, evaluate, joined, reset_time
 from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, in_time_lapse
 from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Indicator, Objective
@@ -250,26 +250,6 @@ def test_what_there_is_not_is_unknown_with_the_reason() -> None:
     assert set(table["state"]) == {"unknown"}
 
 
-def test_slices_are_judged_when_they_are_over() -> None:
-    busy = Objective("busy", 0.99, Indicator.of_throughput("http_total", 5.0))
-    objective, rules = in_time_lapse(busy, WORKBOOK[:1], 60)
-    source = FakeSource()
-    arrived = np.cumsum([5.0 * (not 200 <= half < 240) for half in range(600)])
-    source.add("http_total", [BEGIN + half / 2 for half in range(600)], arrived, code="200")
-    alerts = Alerts(source, [(objective, rules)])
-    states = {half / 2: alerts.evaluate(BEGIN + half / 2).iloc[0].state for half in range(190, 270)}
-    assert [states[second] for second in range(95, 135)] == [states[second + 0.5] for second in range(95, 135)]
-    assert states[100] == "inactive" and states[119] == "firing" and states[130] == "inactive"
-    assert len(source.questions) <= 2 * len(states), "a slice is asked for once"
-
-
-def test_questions_are_shared() -> None:
-    source = live(100, bad=range(0))
-    twin = replace(LAPSED[0], name="twin", target=0.9995)
-    Alerts(source, [LAPSED, (twin, LAPSED[1])]).evaluate(BEGIN + 90)
-    assert len(source.questions) == len(set(source.questions)) == 4, "two counters in two windows"
-
-
 def test_the_clock_does_not_go_backwards_and_names_are_unique() -> None:
     alerts = Alerts(live(100, bad=range(0)), [LAPSED])
     alerts.evaluate(BEGIN + 90)
@@ -293,24 +273,6 @@ def test_rules_of_one_severity_are_one_page() -> None:
     assert [(page.labels["severity"], page.status) for page in told] == [
         ("page", "firing"), ("ticket", "firing"), ("page", "resolved"), ("ticket", "resolved")
     ]  # fmt: skip
-
-
-def test_a_webhook_is_told_and_told_again_until_it_takes_it() -> None:
-    told: list[Page] = []
-    refusals = [True]
-
-    def receive(pages: list[Page]) -> None:
-        if refusals:
-            raise ServiceError("down")
-        told.extend(pages)
-
-    alerts = Alerts(live(300, bad=range(100, 110)), [LAPSED], notify=receive)
-    for second in range(98, 118):
-        alerts.evaluate(BEGIN + second)
-    assert [page.status for page in alerts.undelivered] == ["firing", "resolved"] and not told
-    refusals.clear()
-    alerts.evaluate(BEGIN + 131)
-    assert [page.status for page in told] == ["firing", "resolved"] and not alerts.undelivered
 
 
 def test_a_month_has_the_long_windows() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlops_helpers.errors import MetricsError, ObjectiveError
 from mlops_helpers.observe.budget import attribution, budget, burn_down
 from mlops_helpers.observe.nines import downtime, price
-from mlops_helpers.observe.objectives import DAY, HOUR, TimeSlices
+from mlops_helpers.observe.objectives import DAY, HOUR
 from tests.support.slo_examples import AVAILABLE, START, failures
 
 NAN = float("nan")
@@ -96,12 +96,6 @@ def test_the_words_say_what_the_numbers_do() -> None:
         str(budget(month((3, 900)), AVAILABLE))
         == "available: -25 % of the budget of 30d is left, 900 of 720000 were bad"
     )
-
-
-def test_slices_have_a_budget_of_slices() -> None:
-    hours = replace(AVAILABLE, slices=TimeSlices(HOUR, 0.99), target=0.99)
-    found = budget(month((1, 11), (2, 10), (3, 500)), hours)
-    assert (found.bad, found.total) == (2, 720) and found.events_left == pytest.approx(5.2)
 
 
 def test_a_month_burns_down_to_what_the_budget_says() -> None:

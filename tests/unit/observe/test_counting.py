@@ -149,11 +149,6 @@ def test_a_slice_is_good_when_enough_of_its_events_are() -> None:
     assert exactly["good"].tolist() == [1], "0.07 x 100 is 7.000000000000001 in floats"
 
 
-def test_throughput_needs_its_minimum_in_each_slice() -> None:
-    busy = Objective("busy", 0.99, Indicator.of_throughput("http_total", 0.1))
-    assert for_objective(counts([6, 5.9, 0], [6, 5.9, 0]), busy)["good"].tolist() == [1, 0, 0]
-
-
 def test_slices_of_what_is_unknown_are_unknown_and_incomplete_ones_are_none() -> None:
     judged = slices(counts([1, NAN, 1, 1, 1], [1, NAN, 1, 1, 1]), TimeSlices(120))
     assert judged["good"].isna().tolist() == [True, False] and judged["total"].isna().tolist() == [True, False]
@@ -162,15 +157,6 @@ def test_slices_of_what_is_unknown_are_unknown_and_incomplete_ones_are_none() ->
     for seconds in (30, 90):
         with pytest.raises(ObjectiveError, match="steps that divide them"):
             slices(counts([1, 1, 1], [1, 1, 1]), TimeSlices(seconds))
-
-
-def test_slices_are_made_once() -> None:
-    busy = Objective("busy", 0.99, Indicator.of_throughput("http_total", 0.1))
-    judged = for_objective(counts([6, 6], [6, 6]), busy)
-    pd.testing.assert_frame_equal(for_objective(judged, busy), judged)
-    for other in (AVAILABLE, replace(busy, indicator=Indicator.of_throughput("http_total", 0.2))):
-        with pytest.raises(ObjectiveError, match="give its events"):
-            for_objective(judged, other)
 
 
 # metrics

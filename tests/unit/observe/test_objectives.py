@@ -66,8 +66,3 @@ def test_the_budget_is_what_is_written() -> None:
 def test_throughput_is_judged_by_slices_and_other_kinds_only_if_asked_to() -> None:
     assert Objective("busy", 0.99, Indicator.of_throughput("a", 5)).slices == TimeSlices(MINUTE, 1.0)
     assert Objective("x", 0.99, AVAILABLE).slices is None
-
-
-def test_objectives_are_values() -> None:
-    one, same = (Objective("x", 0.99, AVAILABLE, labels={"team": "blog"}) for _ in range(2))
-    assert one == same and len({one, same}) == 1
