@@ -76,7 +76,7 @@ def _graders(args: argparse.Namespace, recipe: Recipe) -> Callable[[int], Grader
         try:
             from mlops_helpers.teach.grading_dask import DaskGraders
         except ModuleNotFoundError as error:
-            raise ParameterError(f"--scheduler needs {error.name}; next: pip install 'mlops-helpers[dask]'") from error
+            raise ParameterError(f"--scheduler needs {error.name}; next: make setup") from error
         return lambda jobs: DaskGraders(recipe, args.scheduler)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return lambda jobs: LocalGraders(recipe, min(args.workers or processors, jobs))
