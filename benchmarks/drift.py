@@ -34,7 +34,7 @@ class Event(NamedTuple):
 
 
 EVENTS = {
-    f"campaign, {share:.0%} of the comments": Event((Campaign("links", 28.0, 7.0, share),))
+    f"campaign, {share:.0%} of the comments": Event((Campaign("link_drop", 28.0, 7.0, share, obfuscation=0.3),))
     for share in (0.05, 0.1, 0.2)
 } | {
     "a new topic in 60 %": Event(shifts=(Shift("new_topic", 28.0, 7.0, 0.6),)),

@@ -49,16 +49,16 @@ def _interruptions() -> Iterator[Figure]:
         environment, before = os.environ | {"OPSLAB_WORKSPACE": scratch}, leaks.marked_processes()
         command = [sys.executable, "-m", "mlops_helpers.cli", "drill", "run"]
         for name in rng.choices(scenario.names(), k=INTERRUPTED):
-            runner = subprocess.Popen([*command, name], env=environment, stdout=subprocess.DEVNULL)
-            with suppress(subprocess.TimeoutExpired):
-                runner.wait(rng.uniform(0.5, 15.0))
-            runner.send_signal(rng.choice((signal.SIGINT, signal.SIGKILL)))
-            try:
-                runner.wait(60)
-            except subprocess.TimeoutExpired:
-                late.append(name)
-                runner.kill()
-                runner.wait()
+            with subprocess.Popen([*command, name], env=environment, stdout=subprocess.DEVNULL) as runner:
+                try:
+                    with suppress(subprocess.TimeoutExpired):
+                        runner.wait(rng.uniform(0.5, 15.0))
+                    runner.send_signal(rng.choice((signal.SIGINT, signal.SIGKILL)))
+                    with suppress(subprocess.TimeoutExpired):
+                        runner.wait(60)
+                    late += [name] * (runner.poll() is None)
+                finally:
+                    runner.kill()
             left += [f"{name}: {what}" for what in (*leaks.left_over(before), *Path(scratch).glob("platforms/*"))]
         after = subprocess.run([*command, "filter-stopped"], env=environment, capture_output=True, check=False)
     about = f"of {INTERRUPTED}, by SIGINT or SIGKILL of the runner after 0.5 to 15 s"
