@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from mlops_helpers.errors import MetricsError, ObjectiveError
+from mlops_helpers.errors import MetricsError, ObjectiveError, ServiceError
 from mlops_helpers.observe.alerting import Alerts, burn_rates, detection_time, evaluate, joined, reset_time
 from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, in_time_lapse
 from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Indicator, Objective
@@ -273,6 +273,25 @@ def test_rules_of_one_severity_are_one_page() -> None:
     assert [(page.labels["severity"], page.status) for page in told] == [
         ("page", "firing"), ("ticket", "firing"), ("page", "resolved"), ("ticket", "resolved")
     ]  # fmt: skip
+
+
+def test_pages_that_a_webhook_refuses_are_sent_again_until_it_takes_them() -> None:
+    taken: list[Page] = []
+    refuses = [True]
+
+    def receive(pages: list[Page]) -> None:
+        if refuses[0]:
+            raise ServiceError("down")
+        taken.extend(pages)
+
+    alerts = Alerts(live(300, bad=range(100, 110)), [LAPSED], notify=receive)
+    for second in range(98, 118):
+        alerts.evaluate(BEGIN + second)
+    assert [page.status for page in alerts.undelivered] == ["firing", "resolved"]
+    refuses[0] = False
+    alerts.evaluate(BEGIN + 131)
+    assert [page.status for page in taken] == ["firing", "resolved"]
+    assert not alerts.undelivered
 
 
 def test_a_month_has_the_long_windows() -> None:
