@@ -202,7 +202,9 @@ def recipe(tmp_path, monkeypatch):
 
 def test_failing_step_is_shown_with_its_last_lines_and_nothing_stays(client, recipe, wheel_folder, nothing_stays):
     base_image.base_image()
-    recipe("RUN for n in $(seq 30); do echo line $n; done; ls /no/such/folder")
+    recipe(
+        "RUN for n in $(seq 30); do echo line $n; done; ls /no/such/folder || { sleep 1; exit 2; }"
+    )  # what it printed arrives
     with pytest.raises(ImageError) as failure:
         images.build_service_image(AGAIN, wheels=wheel_folder)
     said = str(failure.value)
