@@ -25,7 +25,8 @@ _LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "build", "__pycache__", ".*_
 _FAILED = re.compile(r"^(?:FAILED|ERROR) (\S+::[^\n]*?)(?: - .*)?$", re.MULTILINE)
 _RUNNER = """
 import importlib, json, os, sys, time
-for name in "pytest hypothesis pandas scipy.stats sklearn.linear_model sklearn.feature_extraction.text psutil".split():
+for name in '''pytest hypothesis schemathesis nbval.plugin nbformat jsonschema pandas pyarrow.compute scipy.stats psutil
+        docker sklearn.linear_model sklearn.feature_extraction.text prometheus_client starlette.applications'''.split():
     importlib.import_module(name)
 for line in sys.stdin:
     output, *tests = json.loads(line)
@@ -99,7 +100,7 @@ MUTANTS = (
             '| getattr(os, "O_DSYNC", os.O_SYNC)', ""),
     _mutant("a swallowed write error", "serve/eventlog.py", "unit/serve/eventlog",
             "            self.failed = error\n            self._accepting = False\n", "            pass\n"),
-    _mutant("a torn record is kept", "serve/segments.py", "unit/serve/eventlog",
+    _mutant("a torn record is kept", "serve/segments.py", "unit/serve/eventlog unit/serve/records",
             "            file.truncate(end)\n", ""),
     _mutant("one bad write undoes another's", "serve/groupcommit.py", "unit/serve/store",
             'execute("ROLLBACK TO one")', 'execute("ROLLBACK")'),
@@ -107,7 +108,7 @@ MUTANTS = (
             "            if found:\n", "            if False:\n"),
     _mutant("a verdict changes a moderator's decision", "serve/store.py", "unit/serve/store unit/serve/blog",
             "state = iif(state = 'pending' OR reason = 'unclassified', ?, state)", "state = ?"),
-    _mutant("an unescaped page", "serve/pages.py", "unit/serve/blog unit/serve/pages",
+    _mutant("an unescaped page", "serve/pages.py", "unit/serve/blog",
             "autoescape=True", "autoescape=False"),
     _mutant("a weight that is ignored", "serve/routing.py", "unit/serve/routing",
             "entry[2] / -math.log(point(entry[1], key))", "1 / -math.log(point(entry[1], key))"),
@@ -147,7 +148,7 @@ MUTANTS = (
             "            if not genuine:\n", "            if False:\n"),
     _mutant("a stage's seal is not compared", "deploy/pipeline_store.py", "unit/deploy live/deploy/pipeline_kills",
             'if self.seal(folder) != recorded[-1]["seal"]:', "if False:"),
-    _mutant("back to a version that is broken", "deploy/rollback.py", "unit/deploy/rollback live/deploy/rollback",
+    _mutant("back to a version that is broken", "deploy/rollback.py", "live/deploy/rollback",
             "        complaint = answers(platform, version)\n", '        complaint = ""\n'),
     _mutant("a service that is killed, not drained", "deploy/process.py", "live/deploy/process live/deploy/platform",
             "self._child.send_signal(signal.SIGTERM)", "self._child.send_signal(signal.SIGKILL)"),
@@ -196,7 +197,8 @@ class Copy:
         self.root, self.output = root, root / "output"
         own = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": "1", "OPSLAB_CACHE": str(root / "build" / "cache")}
         self.environment = {**os.environ, **own}
-        self._prove(python)
+        if root.name == "0":
+            self._prove(python)
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         command = [python, "-c", _RUNNER, str(SECONDS)]
         self._runner = subprocess.Popen(command, cwd=root, env=self.environment, **pipes)  # type: ignore[call-overload]
