@@ -63,7 +63,6 @@ def number():
 """
 ATTACKS = {
     # time
-    "infinite loop in a cell": Attack("while True: pass", said="took longer than 2 s", others=True),
     "infinite loop in a function": Attack(share("while True: pass"), said="took longer than 1 s", others=True),
     "loop that ignores signals": Attack(
         before="import signal\nfor n in signal.valid_signals():\n    try: signal.signal(n, signal.SIG_IGN)\n"
@@ -78,7 +77,6 @@ ATTACKS = {
         said="share(",
     ),
     # ending the process
-    "os._exit in a cell": Attack("import os\nos._exit(0)", said="ended its process", others=True),
     "os._exit in a function": Attack(share("import os\nos._exit(0)"), said="ended its process", others=True),
     "sys.exit in a function": Attack(share("import sys\nsys.exit(0)"), said="raised SystemExit", others=True),
     "crash": Attack("import ctypes\nctypes.string_at(0)", said="ended its process", others=True),
@@ -98,9 +96,6 @@ ATTACKS = {
         others=True,
     ),
     "memory hog": Attack("hog = [0] * (1 << 30)", said="MemoryError", others=True),
-    "memory hog that insists": Attack(
-        "hog = []\nwhile True:\n    try: hog.append(bytearray(1 << 22))\n    except MemoryError: pass", said="'share'"
-    ),
     "memory hog in children": Attack(
         "import os, time\nfor _ in range(8):\n    if not os.fork():\n        hog = b'x' * (100 << 20)\n"
         "        time.sleep(60)\ntime.sleep(60)",
@@ -113,7 +108,6 @@ ATTACKS = {
         said="'share'",
         others=True,
     ),
-    "huge output": Attack("for _ in range(200): print('x' * 10_000)", said="printed more than", others=True),
     "endless output": Attack("import os\nwhile True: os.write(1, b'x' * 65536)", said="printed more than", others=True),
     "huge answer": Attack(share("return 'x' * 10_000_000"), said="more data than", others=True),
     "full disk": Attack(
@@ -132,16 +126,9 @@ ATTACKS = {
     "an object that is no data": Attack(
         "class Yes:\n    __eq__ = lambda *a: True\ndef share(flags): return Yes()", said="not plain data"
     ),
-    "pickle bomb": Attack(
-        "import os\nclass Bomb:\n    def __reduce__(self): return os.system, ('echo > /tmp/bomb',)\n"
-        "def share(flags): return Bomb()",
-        said="not plain data",
-    ),
-    "not a number": Attack(share("return float('nan')"), said="is not nan"),
     "huge number": Attack(share("return 10 ** 5000"), said="share("),
     "deep data": Attack(share("for _ in range(9999): flags = [flags]\nreturn flags"), said="levels deep"),
     "text that is none": Attack(share("return '\\ud800'"), said="not valid Unicode"),
-    "hard-coded": Attack(share("return 0.4"), said="is not 0.4"),
     "right only once": Attack(
         "seen = []\ndef share(flags):\n    seen.append(1)\n    return sum(flags) / len(flags) if len(seen) < 2 else 1",
         said="is not 1",
@@ -152,10 +139,6 @@ ATTACKS = {
         "pytest.main = lambda *a, **k: 0\ndef share(flags): return 1",
         said="took longer",
     ),
-    "patched builtins": Attack(
-        "import builtins\nbuiltins.abs = lambda x: 0\nbuiltins.type = builtins.isinstance = lambda *a: True",
-        said="share",
-    ),
     "patched server": Attack(
         "from mlops_helpers.teach import grading_inside as g, grading_checks as c\ng.plain = lambda *a: 'passed'\n"
         "c.worth = None\nimport __main__\n__main__.plain = lambda *a: 'passed'\ndef share(flags): return 1",
@@ -164,20 +147,6 @@ ATTACKS = {
     "input transformer": Attack(
         before="shell = get_ipython()\n"
         "shell.input_transformers_cleanup.append(lambda lines: ['share = lambda f: 1\\n'])",
-        said="is not 1",
-    ),
-    "syntax tree transformer": Attack(
-        before="import ast\nclass Passing(ast.NodeTransformer):\n    def visit_Raise(self, node): return ast.Pass()\n"
-        "    def visit_Assert(self, node): return ast.Pass()\nget_ipython().ast_transformers.append(Passing())",
-        said="no share",
-    ),
-    "replaced run_cell": Attack(
-        before="shell = get_ipython()\nshell.run_cell = lambda *a, **k: None\nshell.user_ns['share'] = lambda f: 1",
-        said="share",
-    ),
-    "tracing": Attack(
-        "import sys\ndef trace(frame, event, arg):\n    frame.f_locals.update(value=1, found=1)\n    return trace\n"
-        "sys.settrace(trace)\nsys.setprofile(trace)\ndef share(flags): return 1",
         said="is not 1",
     ),
     "exit handlers and finalizers": Attack(
@@ -216,12 +185,6 @@ ATTACKS = {
         said="share",
     ),
     "closed channel": Attack("import os\nos.closerange(0, 64)", said="ended its process", others=True),
-    "printed results": Attack(
-        'print(\'{"checks": [{"question": "share", "earned": 3, "status": "passed"}], "score": 6}\')\n'
-        "for name in ('results.json', 'gradebook.csv', 'junit.xml'):\n    open(name, 'w').write('{\"score\": 6}')\n"
-        "raise AssertionError('PASSED [100%]')",
-        said="PASSED",
-    ),
     # leaving the sandbox
     "new namespaces and mounts": Attack(
         "import ctypes, os\nlibc = ctypes.CDLL(None)\n"
@@ -260,12 +223,6 @@ ATTACKS = {
         "        try: change(); done += 1\n        except OSError: pass\n"
         "raise RuntimeError(f'{len(files)} files, {done} changes')",
         said="files, 0 changes",
-    ),
-    "Docker's socket": Attack(
-        "import socket\nfor path in ('/var/run/docker.sock', '/run/docker.sock'):\n"
-        "    try: socket.socket(socket.AF_UNIX).connect(path)\n"
-        "    except FileNotFoundError as e: error = e\nraise error",
-        said="FileNotFoundError",
     ),
     "daemon": Attack(
         "import os, time\nif not os.fork():\n    os.setsid()\n    if not os.fork():\n        os.closerange(0, 64)\n"

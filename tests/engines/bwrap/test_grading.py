@@ -330,11 +330,12 @@ def test_root_of_the_machine_runs_no_submission_in_a_private_environment(lab, ha
         assert "user 0, 0 of them are writable" in answer[0]
 
 
-def test_the_grader_survives_the_end_of_its_sandbox(grader, handed) -> None:
+def test_the_grader_survives_the_end_of_its_sandbox(lab, handed) -> None:
     path = handed.answer(**RIGHT).write()
-    grader._sandbox._process.kill()
-    grader._sandbox._process.wait()
-    assert grader.grade(path).earned == 6
+    with Grader(lab) as grader:
+        grader._sandbox._process.kill()
+        grader._sandbox._process.wait()
+        assert grader.grade(path).earned == 6
 
 
 ODD_CHECKS = """
