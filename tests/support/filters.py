@@ -25,7 +25,10 @@ class Answering(Protocol):
 
 
 class FakeFilter:
-    """``mode`` is ``answer``, ``hang`` or a status code, ``readyz`` too; ``seen`` are headers and body of requests."""
+    """``mode`` and ``readyz`` are ``answer``, ``hang``, ``silent`` (timed out at once) or a status code.
+
+    ``seen`` are headers and body of requests.
+    """
 
     def __init__(self, version: str = "v1") -> None:
         self.version, self.address = version, f"filter-{next(_numbers)}:80"
@@ -60,6 +63,8 @@ class FakeFilter:
 
     async def _status(self, which: str) -> int:
         deaths = self.deaths
+        if getattr(self, which) == "silent":
+            raise RequestFailed("timeout", self.address)
         await asyncio.sleep(0)
         await until_async(lambda: self.deaths != deaths or getattr(self, which) != "hang", f"{self.address} to answer")
         if self.deaths != deaths:
