@@ -18,6 +18,7 @@ from tests.support import accounts
 from tests.support.waiting import until
 
 COMMENTS_PER_SECOND, READS_PER_COMMENT = 20.0, 1.0
+PATIENCE = 20.0  # seconds that readers wait: what is judged is whether they are answered; how soon is a figure
 SLACK_SECONDS = 120.0  # a deadline: so long the traffic goes on at most, until everything has happened
 
 
@@ -57,7 +58,7 @@ def run(seconds: float, seed: int = 0, *, artifact: Artifact | Path, folder: Pat
     with Platform(versions, folder=place, comments_per_minute=accounts.UNLIMITED) as platform:
         platform.set_weights(dict.fromkeys(versions, 0.5))
         blog, filters = place / "blog", [service.name for service in platform.status() if service.version]
-        with Traffic(platform.blog, arrivals, folder / "traffic.jsonl", retries=1) as traffic:
+        with Traffic(platform.blog, arrivals, folder / "traffic.jsonl", retries=1, timeout=PATIENCE) as traffic:
             time.sleep(max(0.0, traffic.started_at + before - time.time()))
             asked = time.time()
             for name in filters:
