@@ -128,8 +128,13 @@ def test_undoing_is_harmless_when_the_process_has_ended(sleeper):
 
 
 def test_process_that_got_the_number_of_another_is_left_alone(sleeper):
-    undo.undo({"do": "end", "pid": sleeper.pid, "created": 1.0})
-    assert sleeper.poll() is None
+    signalled, entry = [], undo.process_entry("end", sleeper.pid)
+    with pytest.MonkeyPatch.context() as patch:  # only here: the fixture ends its process by the same function
+        patch.setattr(undo.os, "kill", lambda *what: signalled.append(what))
+        undo.undo(entry | {"created": 1.0})
+        assert signalled == []
+        undo.undo(entry)
+    assert signalled == [(sleeper.pid, signal.SIGKILL)]
 
 
 def test_promise_needs_a_watchdog_and_is_kept_once(dog, sleeper):

@@ -154,6 +154,9 @@ def test_interval_has_a_width_where_models_agree():
     z = 1.6448536
     assert noninferiority.lower_bound(600, 0, 0) == pytest.approx(-(z**2) / (600 + z**2), abs=1e-6)
     assert noninferiority.compare("all", 100, 100, 0).low > 0.9
+    same = noninferiority.compare("all", 600, 0, 0)  # no difference was seen; of 600, one of half a point may hide
+    assert same.not_worse_by(0.005)
+    assert not same.not_worse_by(0.004)
     with pytest.raises(ParameterError, match="accepted: counts"):
         noninferiority.compare("all", 3, 2, 2)
 
