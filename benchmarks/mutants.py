@@ -168,8 +168,8 @@ MUTANTS = (
     _mutant("a void drill is as promised", "respond/trials.py", "unit/respond/trials",
             "return self.outcome == self.job.expected", 'return self.outcome in (self.job.expected, "void")'),
 
-    _mutant("the sandbox has the network", "teach/grading_bubblewrap.py", "engines/bwrap/attacks",
-            '"pid", "net", "uts"', '"pid", "uts"'),
+    _mutant("submissions can read the lab", "teach/grading_bubblewrap.py", "engines/bwrap unit/teach",
+            "if hidden.resolve().is_relative_to(folder.resolve()):", "if False:"),
     _mutant("the notebook's folder is written over", "teach/outfolder.py", "unit/teach/outfolder live/teach/run",
             "if any(place.is_relative_to(folder) for place in (Path(", "if any(False for place in (Path("),
     _mutant("a folder of others is graded into", "teach/grading_store.py", "unit/teach live/teach/grading_class",
