@@ -68,7 +68,7 @@ ENGINES = {
     "prometheus": Engine(_prometheus, "apt-get install prometheus prometheus-alertmanager"),
     "docker": Engine(_docker, "apt-get install docker.io, then start dockerd (or your system's Docker)"),
     "swarm": Engine(_docker, "the same as docker: the tests make a swarm of one node"),
-    "puppet": Engine(lambda: bool(shutil.which("puppet")), "apt-get install puppet"),
+    "puppet": Engine(lambda: bool(shutil.which("puppet")), "apt-get install puppet-agent"),
     "nbgrader": Engine((PROJECT / "build/nbgrader/.ready").is_file, "make nbgrader"),
     "bwrap": Engine(_bwrap, "make setup, and allow user namespaces where the system forbids them"),
 }
