@@ -96,7 +96,7 @@ MUTANTS = (
     _mutant("ham blocked is spam caught", "model/evaluation.py", "",
             "ham_blocked=_proportion(fp, fp + tn)", "ham_blocked=_proportion(fp, fp + tp)"),
 
-    _mutant("a missing fsync of the event log", "serve/segments.py", "unit/serve live/serve/kills",
+    _mutant("a missing fsync of the event log", "serve/segments.py", "unit/serve",
             '| getattr(os, "O_DSYNC", os.O_SYNC)', ""),
     _mutant("a swallowed write error", "serve/eventlog.py", "unit/serve/eventlog",
             "            self.failed = error\n            self._accepting = False\n", "            pass\n"),
@@ -116,7 +116,7 @@ MUTANTS = (
             "if not reason or tries == 2 or", "if not reason or"),
     _mutant("an ejected replica gets requests", "serve/upstreams.py", "unit/serve/upstreams unit/serve/gateway",
             'if replica.state == "ready" and replica', "if replica"),
-    _mutant("drain is forgotten", "serve/server.py", "live/serve/server live/serve/kills",
+    _mutant("drain is forgotten", "serve/server.py", "live/serve/server",
             "        self.app.draining = True\n        seconds", "        seconds"),
     _mutant("a token check dropped", "serve/gateway_admin.py", "unit/serve/gateway live/serve",
             'compare_digest(request.header(b"authorization") or b"", self._expected)', 'compare_digest(b"", b"")'),

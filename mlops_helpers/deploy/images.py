@@ -38,7 +38,7 @@ _PACKAGE = Path(mlops_helpers.__file__).parent
 _RECIPE = Path(__file__).with_suffix("")
 _SERVING = (  # the part of this package that serves
     *("__init__.py", "cli.py", "errors.py", "workspace.py", "serve/**/*"),
-    *(f"model/{name}.py" for name in ("__init__", "artifact", "linear", "pickled", "scorer", "sealed")),
+    *(f"model/{name}.py" for name in ("__init__", "artifact", "linear", "scorer", "sealed")),
 )
 
 

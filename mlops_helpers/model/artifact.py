@@ -6,8 +6,8 @@
     SHA256SUMS      for ``sha256sum --check``; the artifact's hash is that of manifest.json
     ...             the files of the format
 
-Two formats: :mod:`~mlops_helpers.model.linear` is data only and needs the standard library alone; its scores are those
-of the pipeline to within 1e-9. :mod:`~mlops_helpers.model.pickled` is for every other pipeline.
+The format, :mod:`~mlops_helpers.model.linear`, is data only and needs the standard library alone; its scores are those
+of the pipeline to within 1e-9.
 """
 
 import json
@@ -19,16 +19,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlops_helpers.errors import ArtifactError
-from mlops_helpers.model import linear, pickled, sealed
+from mlops_helpers.model import linear, sealed
 from mlops_helpers.model.scorer import Scoring
 from mlops_helpers.workspace import atomic_folder
 
 if TYPE_CHECKING:  # training brings scikit-learn, which a service does not have
     from mlops_helpers.model.training import TrainedModel
 
-__all__ = ["Artifact", "Scoring", "export", "export_any", "load"]
+__all__ = ["Artifact", "Scoring", "export", "load"]
 
-_FORMATS = (linear.FORMAT, pickled.FORMAT)
 _LIBRARIES = ("scikit-learn", "numpy", "scipy")
 _PROBES = (
     "",
@@ -79,26 +78,11 @@ def export(model: "TrainedModel", folder: Path) -> Artifact:
     return _write(model, Path(folder), {"format": linear.FORMAT, **described}, contents)
 
 
-def export_any(model: "TrainedModel", folder: Path) -> Artifact:
-    """Write any fitted pipeline: as :func:`export` does where that is possible, else as a pickle.
-
-    The manifest of a pickle says in ``fallback_reason`` why.
-
-    Raises ``ArtifactError`` when it can be neither, ``WorkspaceError`` when the folder cannot be written.
-    """
-    _refuse_strangers(Path(folder))
-    try:
-        return export(model, folder)
-    except ArtifactError as error:
-        described = {"format": pickled.FORMAT, "fallback_reason": str(error)}
-        return _write(model, Path(folder), described, pickled.contents(model.pipeline))
-
-
 def _refuse_strangers(folder: Path) -> None:
     strangers = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     with suppress(OSError, ValueError, TypeError, KeyError):  # without a manifest of ours, all files are strangers
         manifest = json.loads((folder / sealed.MANIFEST).read_bytes())
-        if manifest["format"] in _FORMATS:
+        if manifest["format"] == linear.FORMAT:
             own = {sealed.MANIFEST, sealed.SUMS, *manifest["files"]}
             strangers = [path.name for path in folder.iterdir() if path.name not in own]
     if strangers or folder.is_symlink() or (folder.exists() and not folder.is_dir()):
@@ -142,7 +126,7 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
     """Read an artifact, verifying every byte before it is used.
 
     ``expected_sha256`` is the hash that the caller trusts, such as the registry's: without it an artifact can only be
-    found whole, not genuine, and a pickle is not opened.
+    found whole, not genuine.
 
     Raises ``ArtifactError`` when it is missing or of another format, ``TamperedArtifactError`` when a hash differs.
     """
@@ -150,20 +134,15 @@ def load(folder: Path, expected_sha256: str | None = None) -> Artifact:
     try:
         digest, manifest = sealed.read_manifest(folder, expected_sha256)
         threshold, form = manifest["threshold"], manifest.get("format")
-        if form not in _FORMATS:
-            raise ArtifactError(f"{folder} is of format {form!r}; accepted: {', '.join(_FORMATS)}. {sealed.NEXT}")
+        if form != linear.FORMAT:
+            raise ArtifactError(f"{folder} is of format {form!r}; accepted: {linear.FORMAT}. {sealed.NEXT}")
         if not (type(threshold) is float and 0 < threshold < 1):
             raise ValueError(f"threshold {threshold!r}; accepted: a number between 0 and 1")
 
         def content_of(name: str) -> bytes:
             return sealed.read_file(folder, name, manifest)
 
-        scorer: Scoring = (
-            linear.read(manifest, content_of)
-            if form == linear.FORMAT
-            else pickled.read(manifest, content_of, trusted=expected_sha256 is not None)
-        )
-        return Artifact(folder, digest, manifest, scorer)
+        return Artifact(folder, digest, manifest, linear.read(manifest, content_of))
     except OSError as error:
         raise ArtifactError(f"no artifact in {folder}: {error.strerror}: {error.filename}. {sealed.NEXT}") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mlops_helpers.errors import DataError
 
-__all__ = ["Estimate", "Evaluation", "by_slice", "calibration", "evaluate", "over_time", "slices"]
+__all__ = ["Estimate", "Evaluation", "by_slice", "evaluate", "slices"]
 
 _LINK = r"(?i)https?://|www\.|\b[\w-]+\.(?:com|net|org|example|test|invalid)\b"
 
@@ -193,17 +193,3 @@ def by_slice(
             "blocked_high": blocked.high,
         }
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def over_time(frame: pd.DataFrame, scores: np.ndarray, threshold: float = 0.5, period: str = "M") -> pd.DataFrame:
-    """Return :func:`by_slice` for each calendar period (pandas' period alias) of the dated comments."""
-    periods = frame["created_at"].dt.tz_localize(None).dt.to_period(period)
-    return by_slice(frame, scores, {str(p): periods == p for p in sorted(periods.dropna().unique())}, threshold)
-
-
-def calibration(labels: pd.Series, scores: np.ndarray, bins: int = 10) -> pd.DataFrame:
-    """Return mean score and spam rate (0 to 1) of ``bins`` groups of about equal size, ordered by score."""
-    from sklearn.calibration import calibration_curve
-
-    rate, score = calibration_curve(labels, scores, n_bins=bins, strategy="quantile")
-    return pd.DataFrame({"mean_score": score, "spam_rate": rate})

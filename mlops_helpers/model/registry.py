@@ -114,7 +114,7 @@ class Registry:
             "threshold": repr(model.threshold),
         }
         with tempfile.TemporaryDirectory(dir=self.folder) as scratch, _tracking(mlflow, self.uri):
-            exported = artifacts.export_any(model, Path(scratch) / "artifact")
+            exported = artifacts.export(model, Path(scratch) / "artifact")
             experiment = self.client.get_experiment_by_name(self.name)
             experiment_id = (
                 experiment.experiment_id

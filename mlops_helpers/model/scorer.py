@@ -34,10 +34,6 @@ _Piece = tuple[float, float, bytes, tuple[str, ...]]
 class Scoring(Protocol):
     """What a service needs of a model, whatever its format."""
 
-    @property
-    def inline(self) -> bool:
-        """Whether scoring a comment is cheap enough to be done in an event loop."""
-
     def score(self, text: str) -> float:
         """Return the spam score of a text, 0 to 1."""
 
@@ -137,8 +133,6 @@ def _pieces(blocks: list[_Words | _Characters], chunk: str) -> tuple[Any, ...]:
 
 class Scorer:
     """Computes the spam score of a text from an artifact's tables; may be used by several threads at once."""
-
-    inline = True
 
     def __init__(self, manifest: dict[str, Any], terms: list[list[str]], weights: array) -> None:
         self._intercept = float(manifest["intercept"])

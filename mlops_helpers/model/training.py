@@ -1,13 +1,12 @@
 """The spam model: how comments are split, which pipeline is fitted, and what identifies the result."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GroupShuffleSplit, LeaveOneGroupOut, train_test_split
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.pipeline import FeatureUnion, Pipeline
 from threadpoolctl import threadpool_limits
 
@@ -18,7 +17,6 @@ from mlops_helpers.model.text import duplicate_key
 __all__ = [
     "SMS_PAPER_TRAIN_ROWS",
     "TrainedModel",
-    "leave_one_group_out",
     "make_pipeline",
     "near_duplicate_groups",
     "split_at_row",
@@ -113,15 +111,6 @@ def split_at_row(frame: pd.DataFrame, row: int = SMS_PAPER_TRAIN_ROWS) -> Split:
     """Split by the position in the source: rows before ``row`` train, the others test."""
     ordered = frame.sort_values("row")
     return _both_classes(ordered[ordered["row"] < row], ordered[ordered["row"] >= row])
-
-
-def leave_one_group_out(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, pd.DataFrame]]:
-    """Yield ``(group, train, test)`` with each group in turn as the test, the others as train."""
-    if frame["group"].nunique() < 2:
-        raise DataError("leaving one group out needs at least two groups; this source has one")
-    for train_rows, test_rows in LeaveOneGroupOut().split(frame, groups=frame["group"]):
-        test = frame.iloc[test_rows]
-        yield test["group"].iloc[0], frame.iloc[train_rows], test
 
 
 def _both_classes(train: pd.DataFrame, test: pd.DataFrame) -> Split:

@@ -21,7 +21,6 @@ from mlops_helpers.errors import ArtifactError, LogFailed, LogFull
 from mlops_helpers.model import artifact as artifacts
 from mlops_helpers.serve.asgi import DEFAULT_LIMITS, App, Limits, Problem, Request, Response
 from mlops_helpers.serve.eventlog import EventLog
-from mlops_helpers.serve.openapi import COMMENT_ID, filter_description
 from mlops_helpers.serve.preparing import prepared
 from mlops_helpers.serve.scoring import ServedModel
 
@@ -32,7 +31,7 @@ MAX_CHARACTERS = 10_000
 MAX_BATCH = 128
 """The most comments in one request."""
 
-_ID = re.compile(COMMENT_ID + r"\Z")
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,64}\Z")
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}\Z")
 _RETRY = ((b"retry-after", b"1"),)
 _SCORE_BUCKETS = tuple(step / 10 for step in range(1, 11))
@@ -70,7 +69,6 @@ class _Filter:
             "/healthz": {"GET": self.healthz},
             "/readyz": {"GET": self.readyz},
             "/version": {"GET": self.version},
-            "/openapi.json": {"GET": self.openapi},
             "/admin/model": {"PUT": self.swap},
         }
         self.app = App(routes, limits, registry=self.registry, start=log.open, stop=log.close)
@@ -112,11 +110,7 @@ class _Filter:
         serving = self.serving
         model = serving.model
         request_id, shadow = self._traits(request)
-        scores = (
-            [model.artifact.scorer.score(texts[0])]
-            if len(texts) == 1 and model.batcher is None
-            else (await model.scores(texts))
-        )
+        scores = await model.scores(texts)
         threshold, now = model.artifact.threshold, time.time()
         verdicts = []
         on_disk = None
@@ -186,9 +180,6 @@ class _Filter:
                 }
             ),
         )
-
-    async def openapi(self, request: Request) -> Response:
-        return Response(200, orjson.dumps(filter_description(self.app.limits, MAX_CHARACTERS, MAX_BATCH)))
 
     async def swap(self, request: Request) -> Response:
         if not self.admin_token:

@@ -19,12 +19,11 @@ __all__ = ["Moderation"]
 
 DECISIONS = {"publish": 0, "reject": 1}  # the label: 1 is spam
 PAGE, JSON_PAGE = 20, 100  # comments
-MOST_LABELS = 1_000  # in one answer
 _EXPIRED = "This form had expired. Nothing was changed; please try again."
 
 
 class Moderation:
-    """Handlers under /login, /logout, /moderation and /labels."""
+    """Handlers under /login, /logout and /moderation."""
 
     def __init__(
         self,
@@ -45,7 +44,6 @@ class Moderation:
             Route("/logout", self.sign_out, methods=["POST"]),
             Route("/moderation", self.queue),
             Route("/moderation/{id}", self.decide, methods=["POST"]),
-            Route("/labels", self.labels),
         ]
 
     async def login(self, request: Request) -> Response:
@@ -124,14 +122,6 @@ class Moderation:
             return JSONResponse({"id": identity, "state": comment.state if comment else ""})
         place = {"done": identity} | ({"after": after} if (after := _number(request, "after")) else {})
         return RedirectResponse(f"/moderation?{urlencode(place)}", 303)
-
-    async def labels(self, request: Request) -> Response:
-        """Answer the decisions after a number, in the order they were made."""
-        if not self._sessions.bearer(request):
-            raise _unknown()
-        rows = self._store().labels(_number(request, "after"), MOST_LABELS)
-        labels = [{**row, "decided_at": moment(row["decided_at"])} for row in rows]
-        return JSONResponse({"labels": labels, "next": rows[-1]["number"] if len(rows) == MOST_LABELS else None})
 
     async def _form(self, request: Request) -> tuple[Session, Submission]:
         refuse_other_sites(request)

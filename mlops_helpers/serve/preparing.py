@@ -16,7 +16,7 @@ VARIABLE = "OPSLAB_TEXT_UTILITY"
 
 class _Prepared:
     def __init__(self, clean: Callable[[str], str], scorer: Scoring) -> None:
-        self._clean, self._scorer, self.inline = clean, scorer, scorer.inline
+        self._clean, self._scorer = clean, scorer
 
     def score(self, text: str) -> float:
         return self._scorer.score(self._clean(text))

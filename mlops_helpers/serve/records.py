@@ -16,11 +16,9 @@ from mlops_helpers.errors import EventLogError
 from mlops_helpers.serve.segments import segments, unframe
 
 if TYPE_CHECKING:
-    import datetime
-
     import pandas as pd
 
-__all__ = ["join_labels", "read", "records", "unique"]
+__all__ = ["read", "records", "unique"]
 
 # the columns of a table that has no rows to tell them
 _PREDICTION = {
@@ -109,26 +107,6 @@ def unique(predictions: "pd.DataFrame") -> "pd.DataFrame":
     A shadow's predictions are of the same comments; select one kind first: ``unique(table[~table["shadow"]])``.
     """
     return predictions.drop_duplicates("comment_id", ignore_index=True)
-
-
-def join_labels(
-    predictions: "pd.DataFrame", labels: "pd.DataFrame", as_of: "datetime.datetime | str | None" = None
-) -> "pd.DataFrame":
-    """Add what moderators decided: ``label`` (``<NA>`` while unknown) and ``label_delay``, the time since ``ts``.
-
-    ``labels`` has ``comment_id``, ``label`` (1 spam, 0 not) and ``decided_at`` (times, or seconds since the epoch).
-    Only decisions until ``as_of`` count (all when None; UTC unless it says otherwise), and a comment's latest wins.
-    """
-    import pandas as pd
-
-    known = labels[["comment_id", "label"]].assign(decided_at=_utc(labels["decided_at"]))
-    if as_of is not None:
-        known = known[known["decided_at"] <= pd.to_datetime(as_of, utc=True)]
-    known = known.sort_values("decided_at", kind="stable").drop_duplicates("comment_id", keep="last")
-    joined = predictions.merge(known, on="comment_id", how="left", validate="many_to_one")
-    joined["label"] = joined["label"].astype("Int64")
-    joined["label_delay"] = joined.pop("decided_at") - joined["ts"]
-    return joined
 
 
 def _utc(times: "pd.Series") -> "pd.Series":

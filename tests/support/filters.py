@@ -5,23 +5,16 @@ import functools
 import itertools
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import pytest
 
 from mlops_helpers.serve import upstreams
 from mlops_helpers.serve.client import Reply, RequestFailed
-from tests.support.asgi import ask
 from tests.support.waiting import until_async
 
 _numbers = itertools.count(1)
-
-
-class Answering(Protocol):
-    """What stands at an address."""
-
-    async def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply: ...
 
 
 class FakeFilter:
@@ -82,21 +75,10 @@ class FakeFilter:
         return orjson.dumps({"verdicts": [{"id": c["id"], "version": self.version} for c in question["comments"]]})
 
 
-class AppAt:
-    """An ASGI application at an address."""
-
-    def __init__(self, app: Any) -> None:
-        self.app, self.address = app, f"app-{next(_numbers)}:80"
-
-    async def answer(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Reply:
-        answer = await ask(self.app, method, path, body, headers)
-        return Reply(answer.status, answer.body, {k.encode(): v.encode() for k, v in answer.headers.items()})
-
-
 class _Connections:
     """Takes the place of ``client.Pool``."""
 
-    def __init__(self, there: Mapping[str, Answering], host: str, port: int, *, size: int = 64) -> None:
+    def __init__(self, there: Mapping[str, FakeFilter], host: str, port: int, *, size: int = 64) -> None:
         self._there, self._address = there[f"{host}:{port}"], f"{host}:{port}"
 
     async def send(self, request: bytes, timeout: float) -> Reply:

@@ -74,6 +74,7 @@ def run(count: int, seed: int, *, artifact: Artifact | Path, folder: Path) -> Ki
         with suppress(AssertionError):  # the report names them
             until(lambda: archive.comments(blog)["outcome"].notna().all(), "every comment has a verdict")
         restarts = sum(service.restarts for service in platform.status())
+        shares = platform.weights()
     stored = archive.comments(blog)
     recorded, damaged = accounts.verdicts_in([log for version in versions for log in platform.predictions(version)])
     frames = [(traffic.settings.api, traffic.frame(), arrivals) for traffic, arrivals in sent]
@@ -98,6 +99,7 @@ def run(count: int, seed: int, *, artifact: Artifact | Path, folder: Path) -> Ki
             "comments without a verdict in the end": accounts.unclassified(stored),
             "acknowledged predictions lost": sorted(map(str, predictions - on_record)),
             "damaged logs": damaged,
+            "weights that the gateway forgot": [version for version in versions if shares[version] != 0.5],
             "processes that died by themselves": [] if restarts == count else [f"{restarts} restarts, {count} kills"],
         },
     )

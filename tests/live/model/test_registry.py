@@ -3,15 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import mlflow
 import pytest
 import yaml
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.naive_bayes import MultinomialNB
-from sklearn.pipeline import make_pipeline
 
 from mlops_helpers.errors import RegistryError, TamperedArtifactError
 from mlops_helpers.model import evaluation, provenance, registry, training
@@ -63,21 +59,6 @@ def test_what_comes_back_is_what_was_registered(store, comments, model) -> None:
     assert artifact.score(texts.iloc[0]) == pytest.approx(model.scores(texts)[0], abs=1e-9)
 
 
-def test_retraining_registers_the_same_artifact(store, comments, judged) -> None:
-    again = store.register(training.train(comments.frame, comments.sha256), judged)
-    assert again.number > 1
-    assert again.artifact_sha256 == store.get(1).artifact_sha256
-
-
-def test_any_fitted_pipeline_can_be_registered(store, comments, model, judged) -> None:
-    frame = comments.frame.head(300)
-    pipeline = make_pipeline(TfidfVectorizer(), MultinomialNB()).fit(frame["text"], frame["label"])
-    version = store.register(replace(model, pipeline=pipeline), judged)
-    artifact = store.artifact(version.number)
-    assert artifact.sha256 == version.artifact_sha256
-    assert artifact.score("check out my channel") == pipeline.predict_proba(["check out my channel"])[0, 1]
-
-
 def test_aliases_move_and_roll_back_once(store) -> None:
     store.set_alias("champion", 1)
     with pytest.raises(RegistryError, match="'previous-champion'"):
@@ -125,46 +106,3 @@ def test_a_version_that_is_not_there_is_answered_with_those_that_are(store, tmp_
     store.set_alias("challenger", 1)
     with pytest.raises(RegistryError, match=r"Versions: \d; aliases: .*challenger"):
         store.get(which)
-
-
-def test_a_failed_registration_leaves_no_version_and_nothing_of_its_own(tmp_path, model, judged, monkeypatch) -> None:
-    def no_space(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    def full(*_: object, **__: object) -> None:
-        raise mlflow.exceptions.MlflowException("(sqlite3.OperationalError) database or disk is full\nmore")
-
-    store, before = registry.Registry(tmp_path / "registry"), mlflow.get_tracking_uri()
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(mlflow.sklearn, "log_model", no_space)
-        store.register(model, judged)
-    with monkeypatch.context() as patch, pytest.raises(RegistryError, match=r"disk is full\. Next: free space"):
-        patch.setattr(mlflow, "log_metrics", full)
-        store.register(model, judged)
-    assert store.history().empty
-    assert (mlflow.get_tracking_uri(), mlflow.active_run()) == (before, None)  # global tracking is the caller's
-    assert sorted(path.name for path in store.folder.iterdir()) == ["mlflow.db", "runs"]
-
-
-def test_a_new_registry_replaces_nobodys_file(tmp_path: Path, model, judged, monkeypatch) -> None:
-    folder = tmp_path / "registry"
-    folder.mkdir()
-    notes = folder / f"fresh-{registry.os.getpid()}.db"  # what a temporary file might be called
-    notes.write_text("precious")
-    copyfile = registry.shutil.copyfile
-
-    def slow_copy(source: Path, target: Path) -> None:
-        copyfile(source, target)
-        monkeypatch.setattr(registry.shutil, "copyfile", copyfile)
-        registry.Registry(folder).register(model, judged)  # another process, just now
-
-    monkeypatch.setattr(registry.shutil, "copyfile", slow_copy)
-    late = registry.Registry(folder)
-    assert late.get(1).number == 1
-    assert notes.read_text() == "precious"
-    assert sorted(path.name for path in folder.iterdir()) == [notes.name, "mlflow.db", "runs"]
-
-
-def test_the_commit_is_none_outside_a_repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert provenance.git_commit() == "none"

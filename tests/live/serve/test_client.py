@@ -138,18 +138,6 @@ def test_a_late_answer_is_never_given_to_another_request() -> None:
         asyncio.run(work())
 
 
-def test_waiting_for_a_free_connection_is_bounded_too() -> None:
-    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
-        port = listener.getsockname()[1]
-
-        async def work() -> list[BaseException]:
-            pool = Pool("127.0.0.1", port, size=1)
-            request = encode_request("GET", "/")
-            return await asyncio.gather(*(pool.send(request, 0.2) for _ in range(5)), return_exceptions=True)
-
-        assert [error.reason for error in asyncio.run(work())] == ["timeout"] * 5
-
-
 def test_a_cancelled_request_frees_its_place(port) -> None:
     async def work() -> None:
         pool = Pool("127.0.0.1", port, size=1)

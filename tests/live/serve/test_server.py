@@ -166,15 +166,6 @@ def test_more_than_the_accepted_concurrency_is_shed_but_health_answers() -> None
         asyncio.run(work())
 
 
-def test_a_start_that_fails_is_told_to_whoever_waits() -> None:
-    async def fail() -> None:
-        raise ServiceError("no disk")
-
-    service = App({}, Limits(), registry=CollectorRegistry(), start=fail)
-    with pytest.raises(ServiceError, match="no disk"), serving(service):
-        pass
-
-
 def test_an_address_in_use_is_named() -> None:
     with closing(listening_socket("127.0.0.1")) as taken, pytest.raises(ServiceError, match="cannot listen on"):
         listening_socket("127.0.0.1", taken.getsockname()[1])

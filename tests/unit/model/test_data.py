@@ -5,16 +5,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mlops_helpers.errors import DataError, DownloadError, WorkspaceError
-from mlops_helpers.model import data, schema
+from mlops_helpers.errors import DataError, DownloadError
+from mlops_helpers.model import data
 from tests.support import small_corpus
-
-
-def test_simulated_comments_are_clean_and_seeded() -> None:
-    first, again, other = (data.load("simulated", n_comments=300, seed=seed) for seed in (1, 1, 2))
-    assert tuple(first.frame.columns) == schema.COLUMNS
-    assert len(first) == 300
-    assert first.sha256 == again.sha256 != other.sha256
 
 
 def test_the_content_hash_is_of_content_not_of_order(comments) -> None:
@@ -67,14 +60,6 @@ def test_an_archive_that_is_corrupt_or_lacks_rows_is_refused(
         data.load("youtube")
 
 
-def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small_corpus.pin(monkeypatch, tmp_path, small_corpus.archive())
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("OPSLAB_CACHE", str(tmp_path / "file"))
-    with pytest.raises(WorkspaceError, match="export OPSLAB_CACHE=FOLDER"):
-        data.load("youtube")
-
-
 def test_a_csv_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text('text,label\n"hello, you",ham\nbuy now,SPAM\nfine,0\nwin,1\n', encoding="utf-8")
@@ -122,16 +107,3 @@ def test_dates_of_a_csv_are_read_as_utc(tmp_path: Path) -> None:
     path.write_text("text,label,created_at\na,1,2026-01-01T12:00:00+02:00\nb,0,2026-01-02\n", encoding="utf-8")
     frame = data.load(path).frame.sort_values("row")
     assert frame["created_at"].iloc[0] == pd.Timestamp("2026-01-01T10:00:00Z")
-
-
-def test_the_content_hash_of_a_csv_is_of_content_not_of_place_or_order(tmp_path: Path, monkeypatch) -> None:
-    rows = ["hello,0", "win,1", "win,1", "bye,0"]
-    hashes = set()
-    for folder, order in (("one", rows), ("two", rows), ("three", rows[::-1])):
-        path = tmp_path / folder / "my.csv"
-        path.parent.mkdir()
-        path.write_text("\n".join(["text,label", *order]), encoding="utf-8")
-        hashes.add(data.load(path).sha256)
-    monkeypatch.chdir(tmp_path / "one")
-    hashes.add(data.load("my.csv").sha256)
-    assert len(hashes) == 1

@@ -23,28 +23,25 @@ def raw(n: int = 40) -> pd.DataFrame:
     )
 
 
+DAMAGE = {  # by trap: which rows get which texts or ids
+    "empty text": {"text": {3: "", 4: "  "}},
+    "id of another kind": {"raw_id": {5: "LneA", 6: "_2v"}},
+    "repeated id": {"raw_id": {7: "z1008"}},
+    "invisible end": {"text": {8: "nice song\ufeff", 9: "so true \u200b"}},
+    "HTML entities": {"text": {8: "rock &amp; roll", 9: "I&#39;m here"}},
+    "HTML tags": {"text": {8: "one<br />two", 9: '<a href="http://x.example">look</a> here'}},
+    "duplicate text": {"text": {10: "Check my channel!!", 11: "check MY channel"}},
+}
+ROWS = {"missing date": 20, "repeated id": 1, "duplicate text": 1, "sorted rows": 40}
+
+
 def damaged(trap: str) -> pd.DataFrame:
     frame = raw()
-    match trap:
-        case "empty text":
-            frame.loc[[3, 4], "text"] = ["", "  "]
-        case "missing date":
-            frame.loc[frame["label"] == 1, "created_at"] = pd.NaT
-        case "id of another kind":
-            frame.loc[[5, 6], "raw_id"] = ["LneA", "_2v"]
-        case "repeated id":
-            frame.loc[7, "raw_id"] = "z1008"
-        case "invisible end":
-            frame.loc[[8, 9], "text"] = ["nice song\ufeff", "so true \u200b"]
-        case "HTML entities":
-            frame.loc[[8, 9], "text"] = ["rock &amp; roll", "I&#39;m here"]
-        case "HTML tags":
-            frame.loc[[8, 9], "text"] = ["one<br />two", '<a href="http://x.example">look</a> here']
-        case "duplicate text":
-            frame.loc[[10, 11], "text"] = ["Check my channel!!", "check MY channel"]
-        case "sorted rows":
-            frame = frame.sort_values("created_at", ignore_index=True)
-    return frame
+    for column, changes in DAMAGE.get(trap, {}).items():
+        frame.loc[list(changes), column] = list(changes.values())
+    if trap == "missing date":
+        frame.loc[frame["label"] == 1, "created_at"] = pd.NaT
+    return frame.sort_values("created_at", ignore_index=True) if trap == "sorted rows" else frame
 
 
 def test_harmless_comments_meet_no_trap() -> None:
@@ -54,31 +51,13 @@ def test_harmless_comments_meet_no_trap() -> None:
     assert (len(clean), report.rows_in, report.rows_out) == (40, 40, 40)
 
 
-ROWS = {
-    "empty text": 2,
-    "missing date": 20,
-    "id of another kind": 2,
-    "repeated id": 1,
-    "invisible end": 2,
-    "HTML entities": 2,
-    "HTML tags": 2,
-    "duplicate text": 1,
-    "sorted rows": 40,
-}
-
-
 @pytest.mark.parametrize("trap", schema.TRAPS, ids=lambda trap: trap.name)
 def test_a_trap_is_found_alone_counted_and_named_with_its_action(trap: schema.Trap) -> None:
     clean, report = schema.clean(damaged(trap.name), "test")
     assert report.table["trap"].tolist() == [trap.name]
-    assert report.table.loc[0, ["rows", "action"]].tolist() == [ROWS[trap.name], trap.action]
+    assert report.table.loc[0, ["rows", "action"]].tolist() == [ROWS.get(trap.name, 2), trap.action]
     assert trap.why
     assert (report.rows_in, report.rows_out) == (40, len(clean)) == (40, 38 if trap.name == "empty text" else 40)
-
-
-def test_a_leak_shows_as_two_spam_rates_far_apart() -> None:
-    row = schema.clean(damaged("missing date"), "test")[1].table.iloc[0]
-    assert (row["spam_inside"], row["spam_outside"]) == (1.0, 0.0)
 
 
 def test_rows_bunched_by_class_are_sorted_rows() -> None:
@@ -111,14 +90,6 @@ def test_what_looks_like_damage_and_is_none_stays() -> None:
     assert not {"HTML tags", "HTML entities"} & set(report.table["trap"])
 
 
-def test_text_that_is_nothing_but_damage_is_empty_text() -> None:
-    frame = raw()
-    frame.loc[[3, 4], "text"] = [" <br/>\ufeff ", "&nbsp;"]
-    clean, report = schema.clean(frame, "test")
-    assert len(clean) == 38
-    assert report.table.set_index("trap").loc["empty text", "rows"] == 2
-
-
 def test_ids_are_opaque_unique_and_give_an_order_of_their_own() -> None:
     frame = damaged("repeated id").sort_values("label", ignore_index=True)
     clean, _ = schema.clean(frame, "test")
@@ -127,12 +98,6 @@ def test_ids_are_opaque_unique_and_give_an_order_of_their_own() -> None:
     assert clean["comment_id"].is_monotonic_increasing
     assert not clean["label"].is_monotonic_increasing
     assert sorted(clean["row"]) == list(range(40))
-
-
-def test_cleaning_what_is_clean_changes_no_text() -> None:
-    once, _ = schema.clean(raw(), "test")
-    twice, _ = schema.clean(once.rename(columns={"comment_id": "raw_id"}), "test")
-    assert sorted(twice["text"]) == sorted(once["text"])
 
 
 @pytest.mark.parametrize(

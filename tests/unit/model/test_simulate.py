@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,23 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_helpers.errors import ParameterError
-from mlops_helpers.model.simulate import FAMILIES, HAM_KINDS, SHIFTS, Campaign, Shift, simulate
-from mlops_helpers.model.simulate_text import HOMOGLYPHS, OBFUSCATIONS, ZERO_WIDTH, read_world
+from mlops_helpers.model.simulate import FAMILIES, SHIFTS, Campaign, Shift, simulate
+from mlops_helpers.model.simulate_text import read_world
 
-DTYPES = {
-    "comment_id": "str",
-    "post_id": "str",
-    "author_id": "str",
-    "group": "str",
-    "created_at": "datetime64[us, UTC]",
-    "text": "str",
-    "label": "int64",
-    "family": "str",
-    "campaign": "str",
-    "obfuscated": "bool",
-    "moderator_label": "Int8",
-    "labelled_at": "datetime64[us, UTC]",
-}
 BURST = Campaign("gift_card", start=10, days=5, share=0.3, obfuscation=0.5, authors=7)
 
 
@@ -57,26 +42,12 @@ def by_id(frame: pd.DataFrame) -> pd.DataFrame:
 # shape
 
 
-def test_columns_types_and_order(busy: pd.DataFrame) -> None:
-    assert {name: str(dtype) for name, dtype in busy.dtypes.items()} == DTYPES
+def test_every_comment_is_whole_and_in_order(busy: pd.DataFrame) -> None:
     assert busy["created_at"].is_monotonic_increasing
     assert busy.drop(columns=["moderator_label", "labelled_at"]).notna().all(axis=None)
     assert busy["text"].str.contains(r"[^\W_]").mean() > 0.999
     assert (busy["text"].str.strip() != "").all()
     assert not busy["text"].str.contains(r"[{}]").any()  # every slot of a pattern has words
-
-
-@pytest.mark.parametrize("n", [0, 1, 2])
-def test_tiny_worlds_have_the_same_columns(n: int) -> None:
-    frame = simulate(n, days=0.05, campaigns=[Campaign("dating", 0, 0.02, 0.5)], shifts=[Shift("new_topic", 0)])
-    assert list(frame.columns) == list(DTYPES)
-    assert (frame["campaign"] == "").sum() == n
-
-
-def test_families_name_their_class(busy: pd.DataFrame) -> None:
-    assert set(busy.loc[busy["label"] == 1, "family"]) == set(FAMILIES)
-    assert set(busy.loc[busy["label"] == 0, "family"]) == set(HAM_KINDS)
-    assert (busy.loc[busy["campaign"] != "", "label"] == 1).all()
 
 
 # streams
@@ -172,15 +143,6 @@ def test_campaign_share_in_its_window(share: float, start: float, days: float, f
     assert frame.loc[ours, "author_id"].nunique() <= 5
 
 
-def test_overlapping_campaigns_keep_their_shares() -> None:
-    two = [Campaign("dating", 5, 10, 0.3), Campaign("begging", 10, 10, 0.5)]
-    frame = simulate(5_000, seed=2, campaigns=two)
-    both = frame[frame["created_at"].between("2026-01-11", "2026-01-16")]
-    shares = both["campaign"].value_counts(normalize=True)
-    assert shares["dating-5"] == pytest.approx(0.3, abs=0.03)
-    assert shares["begging-10"] == pytest.approx(0.5, abs=0.03)
-
-
 # moderators
 
 
@@ -201,29 +163,7 @@ def test_moderators_are_late_and_sometimes_wrong(noise: float, delay: float, unl
     assert hours.between(delay / 2, delay * 2).mean() == pytest.approx(0.51, abs=0.04)
 
 
-def test_nobody_labels_when_all_is_unlabelled_and_at_once_without_delay() -> None:
-    assert simulate(200, unlabelled=1.0)["labelled_at"].isna().all()
-    frame = simulate(200, unlabelled=0.0, label_delay_hours=0)
-    assert (frame["labelled_at"] == frame["created_at"]).all()
-
-
 # time, people
-
-
-def test_times_lie_in_range() -> None:
-    frame = simulate(2000, days=3.5, seed=1, start="2025-03-30", campaigns=[Campaign("dating", 1, 100, 0.4)])
-    begin = pd.Timestamp("2025-03-30", tz="UTC")
-    assert frame["created_at"].between(begin, begin + pd.Timedelta(days=3.5)).all()
-    assert frame["created_at"].max() > begin + pd.Timedelta(days=3.4)
-
-
-def test_days_and_weeks_have_a_rhythm() -> None:
-    frame = simulate(8_000, days=28, seed=1)
-    hour, weekday = frame["created_at"].dt.hour, frame["created_at"].dt.day_of_week
-    assert hour.between(19, 21).sum() > 6 * hour.between(2, 4).sum()
-    assert weekday.isin([5, 6]).sum() / 2 > 1.15 * weekday.isin([0, 1, 2]).sum() / 3
-    spam = frame["label"] == 1
-    assert hour[spam].mean() == pytest.approx(hour[~spam].mean(), abs=0.5)  # the clock does not tell the class
 
 
 def test_ids_are_unique_and_tell_nothing(busy: pd.DataFrame) -> None:
@@ -256,42 +196,6 @@ def test_flagged_comments_are_disguised_and_no_others() -> None:
     assert ((all_of_them["text"].to_numpy() != plain["text"].to_numpy()) == all_of_them["obfuscated"]).all()
 
 
-def test_only_spam_is_disguised(month: pd.DataFrame, busy: pd.DataFrame) -> None:
-    traces = "[" + "".join(map(chr, HOMOGLYPHS.values())) + f"].*[a-z]|{ZERO_WIDTH}| dot example| \\w \\w \\w \\w "
-    assert not month.loc[month["label"] == 0, "obfuscated"].any()
-    assert month.loc[month["label"] == 1, "obfuscated"].mean() == pytest.approx(0.03, abs=0.02)
-    honest = busy[~busy["obfuscated"] & (busy["family"] != "tongues")]["text"]
-    assert honest.str.contains(traces, flags=re.IGNORECASE).mean() < 0.002  # chance, such as Cyrillic in an aside
-
-
-WORDS = st.lists(st.from_regex(r"[bcdfghjklmnpqrstvwxyz]{0,3}[aeo][a-z]{2,8}", fullmatch=True), min_size=1, max_size=8)
-ADDRESS = "http://www.beatlab.example.net/aXe3"
-
-
-@pytest.mark.parametrize("way", [w for w in OBFUSCATIONS if w != "dotted_urls"])
-@settings(max_examples=20)
-@given(words=WORDS)
-def test_disguised_words_stay_readable_and_addresses_whole(way: str, words: list[str]) -> None:
-    text = " ".join([*words, ADDRESS])
-    disguised = OBFUSCATIONS[way](text)
-    assert disguised != text
-    assert disguised.endswith(" " + ADDRESS)
-    if way == "zero_width":
-        assert disguised.replace(ZERO_WIDTH, "") == text
-    elif way == "homoglyphs":
-        assert disguised.translate({cyrillic: latin for latin, cyrillic in HOMOGLYPHS.items()}) == text
-    elif way == "spaced":
-        assert disguised.replace(" ", "") == text.replace(" ", "")
-    else:
-        assert re.search(r"[a-z]*[01345 7][a-z]*", disguised.removesuffix(ADDRESS))
-        assert len(disguised) == len(text)
-
-
-def test_dotted_addresses_are_no_addresses_any_more() -> None:
-    disguised = OBFUSCATIONS["dotted_urls"](f"see {ADDRESS} and play.test now. ok")
-    assert disguised == "see www dot beatlab dot example dot net/aXe3 and play dot test now. ok"
-
-
 # words
 
 
@@ -314,26 +218,14 @@ def test_every_address_lies_under_a_reserved_name(busy: pd.DataFrame) -> None:
     ("arguments", "found", "accepted"),
     [
         ({"n_comments": -1}, "n_comments is -1", "a whole number from 0"),
-        ({"n_comments": 10.5}, "n_comments is 10.5", "a whole number"),
-        ({"days": 0}, "days is 0", "a number from 0.01"),
         ({"days": float("nan")}, "days is nan", "a number from 0.01"),
         ({"seed": -3}, "seed is -3", "a whole number from 0"),
         ({"spam_rate": 30}, "spam_rate is 30", "from 0 to 1"),
-        ({"label_noise": -0.1}, "label_noise is -0.1", "from 0 to 1"),
-        ({"label_delay_hours": -1}, "label_delay_hours is -1", "from 0 to"),
         ({"start": "yesterday-ish"}, "start is 'yesterday-ish'", "a date"),
-        ({"start": "2026-01-01 12:00"}, "start is '2026-01-01 12:00'", "a date"),
         ({"campaigns": [Campaign("giftcard", 1, 2, 0.2)]}, "family is 'giftcard'", "for example family='gift_card'"),
         ({"campaigns": [Campaign("dating", 1, 2, 1.0)]}, "share of 1", "at most 0.95"),
-        ({"campaigns": [Campaign("dating", 1, 0, 0.2)]}, "days is 0", "from 0.01"),
         ({"campaigns": [Campaign("dating", 31, 2, 0.2)]}, "start=31", "before day 30"),
-        ({"campaigns": [Campaign("dating", 1, 2, 0.2, obfuscation=2)]}, "obfuscation is 2", "from 0 to 1"),
-        ({"campaigns": [Campaign("dating", 1, 2, 0.2, authors=0)]}, "authors is 0", "from 1 to"),
-        (
-            {"campaigns": [Campaign("dating", 1, 9, 0.5), Campaign("begging", 5, 9, 0.5)]},
-            "day 5",
-            "at most 0.95",
-        ),
+        ({"campaigns": [Campaign("dating", 1, 9, 0.5), Campaign("begging", 5, 9, 0.5)]}, "day 5", "at most 0.95"),
         ({"campaigns": [Shift("rhythm", 1)]}, "is no Campaign", 'Campaign("gift_card"'),
         ({"campaigns": BURST}, "campaigns is Campaign(", "a list"),
         ({"shifts": [Shift("new_topics", 1)]}, "kind is 'new_topics'", "new_slang"),

@@ -11,12 +11,12 @@ from pathlib import Path
 import orjson
 import pytest
 
-from mlops_helpers.errors import EventLogError, LogFailed, LogFull, ParameterError
+from mlops_helpers.errors import EventLogError, LogFailed, LogFull
 from mlops_helpers.serve.eventlog import EventLog
 from mlops_helpers.serve.records import records
 from mlops_helpers.serve.segments import segments
 from tests.support.asgi import in_event_loop
-from tests.support.waiting import DEADLINE_SECONDS, until_async
+from tests.support.waiting import DEADLINE_SECONDS
 
 
 @asynccontextmanager
@@ -74,17 +74,6 @@ def disk(monkeypatch):
 
 
 @in_event_loop
-async def test_an_acknowledged_record_is_in_the_file(tmp_path):
-    async with opened(tmp_path) as log:
-        for number in range(5):
-            await log.append(event(number))
-            assert numbers(tmp_path) == list(range(number + 1))
-        assert (log.pending, log.failed) == (0, None)
-        size = segments(tmp_path)[0].stat().st_size
-        assert (log.written.records, log.written.bytes, log.written.batches, log.written.syncs) == (5, size, 5, 5)
-
-
-@in_event_loop
 async def test_nothing_is_acknowledged_before_the_synced_write_returned(tmp_path, disk, monkeypatch):
     flags, real = {}, os.open
 
@@ -126,15 +115,6 @@ async def test_close_writes_what_was_appended_just_before(tmp_path, durability):
 
 
 @in_event_loop
-async def test_a_log_that_was_never_opened_takes_nothing_and_closes(tmp_path):
-    log = EventLog(tmp_path / "log")
-    with pytest.raises(EventLogError, match="not open"):
-        log.append(event(0))
-    await log.close()
-    assert not log.folder.exists()
-
-
-@in_event_loop
 async def test_the_queue_is_bounded_and_opens_again(tmp_path, disk):
     async with opened(tmp_path, max_pending=10) as log:
         disk.ready.clear()
@@ -148,28 +128,6 @@ async def test_the_queue_is_bounded_and_opens_again(tmp_path, disk):
         await asyncio.gather(*set(futures))
         await log.append(event(11))
     assert numbers(tmp_path) == [*range(10), 11]
-
-
-@in_event_loop
-async def test_a_cancelled_waiter_does_not_disturb_the_others(tmp_path, disk):
-    async with opened(tmp_path) as log:
-        disk.ready.clear()
-
-        async def one(number: int) -> int:
-            await log.append(event(number))
-            return number
-
-        waiters = [asyncio.create_task(one(number)) for number in range(3)]
-        impatient = asyncio.create_task(asyncio.wait_for(asyncio.shield(log.append(event(3))), 0.001))
-        await disk.writing()
-        waiters[1].cancel()
-        with pytest.raises(TimeoutError):  # behind a shield one may leave before the disk answers
-            await impatient
-        assert not any(waiter.done() for waiter in waiters)
-        disk.ready.set()
-        first, cancelled, last = await asyncio.gather(*waiters, return_exceptions=True)
-        assert (first, type(cancelled), last) == (0, asyncio.CancelledError, 2)
-    assert sorted(numbers(tmp_path)) == [0, 1, 2, 3]
 
 
 @in_event_loop
@@ -205,17 +163,6 @@ async def test_a_full_disk_fails_the_log_and_everyone_who_waits(tmp_path, disk):
         await log.append(event(8))
     assert numbers(tmp_path) == [0, 1, 2, 8]
     assert not list(tmp_path.glob("*.torn"))
-
-
-@in_event_loop
-async def test_async_tells_of_a_failure_at_the_next_append(tmp_path, disk):
-    async with opened(tmp_path, durability="async") as log:
-        disk.room = 0
-        log.append(event(0))
-        await until_async(lambda: log.failed)
-        assert log.pending == 1
-        with pytest.raises(LogFailed):
-            log.append(event(1))
 
 
 @in_event_loop
@@ -266,17 +213,6 @@ async def test_a_lock_of_something_else_is_not_written_to(tmp_path):
 
 
 @in_event_loop
-async def test_a_failed_rotation_fails_the_log(tmp_path):
-    async with opened(tmp_path, segment_bytes=1) as log:
-        await log.append(event(0))
-        (tmp_path / "00000002.log").mkdir()
-        with pytest.raises(LogFailed):
-            await log.append(event(1))
-        (tmp_path / "00000002.log").rmdir()
-    assert numbers(tmp_path) == [0]
-
-
-@in_event_loop
 async def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
     async with opened(tmp_path):
         second = EventLog(tmp_path)
@@ -288,30 +224,12 @@ async def test_a_second_writer_is_refused_and_told_who_writes(tmp_path):
 
 
 @in_event_loop
-async def test_a_failed_start_gives_the_folder_free(tmp_path):
-    (tmp_path / "00000001.log").mkdir()
-    with pytest.raises(EventLogError, match="cannot hold a log"):
-        await EventLog(tmp_path).open()
-    (tmp_path / "00000001.log").rmdir()
-    async with opened(tmp_path) as log:
-        await log.append(event(0))
-
-
-@in_event_loop
 async def test_a_newline_is_refused_before_it_breaks_the_log(tmp_path):
     async with opened(tmp_path) as log:
         with pytest.raises(EventLogError, match="newline"):
             log.append(b'{"n":\n1}')
         await log.append(event(0))
     assert numbers(tmp_path) == [0]
-
-
-@pytest.mark.parametrize(
-    "options", [{"durability": "maybe"}, {"max_pending": 0}, {"segment_bytes": 0}, {"keep_segments": -1}]
-)
-def test_other_options_are_refused(tmp_path, options):
-    with pytest.raises(ParameterError, match="accepted"):
-        EventLog(tmp_path, **options)
 
 
 @in_event_loop

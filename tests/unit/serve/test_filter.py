@@ -1,9 +1,7 @@
 """The filter answers what the artifact says, refuses what it cannot judge, and gives no answer without a record."""
 
-import asyncio
 import dataclasses
 import errno
-import threading
 from pathlib import Path
 
 import orjson
@@ -15,9 +13,8 @@ from mlops_helpers.serve.asgi import App
 from mlops_helpers.serve.eventlog import EventLog
 from mlops_helpers.serve.filter import MAX_BATCH, MAX_CHARACTERS, make_filter
 from mlops_helpers.serve.records import records
-from mlops_helpers.serve.scoring import Batcher, ServedModel
-from tests.support.asgi import Answer, Client, ask, started
-from tests.support.waiting import until_async
+from mlops_helpers.serve.scoring import ServedModel
+from tests.support.asgi import Answer, Client, started
 
 TEXTS = [
     "I love this song",
@@ -58,42 +55,26 @@ def test_answers_are_those_of_the_artifact_and_all_are_on_record(service, artifa
     assert len({found[f"s{n}"]["request_id"] for n in range(len(TEXTS))}) == len(TEXTS)
 
 
-def test_many_at_once_wait_for_the_same_write_and_all_are_answered(service, tmp_path) -> None:
-    async def work() -> list[Answer]:
-        bodies = [orjson.dumps({"id": f"c{n}", "text": f"comment {n}"}) for n in range(200)]
-        return await asyncio.gather(*(ask(service, "POST", "/v1/classify", body) for body in bodies))
-
-    with started(service) as client:
-        answers = client.run(work())
-    assert [answer.json()["id"] for answer in answers] == [f"c{n}" for n in range(200)]
-    assert len({record["comment_id"] for record in records(tmp_path / "log")}) == 200
-
-
 @pytest.mark.parametrize(
     ("body", "status", "says"),
     [
-        (b"", 400, "not JSON"),
         (b"{", 400, "not JSON"),
         (b'{"text": "\xff"}', 400, "not JSON"),
         (b'{"text": "\\ud800"}', 400, "not JSON"),
         (b'{"text": 1e999999}', 400, "not JSON"),
         (b"[" * 100_000, 400, "not JSON"),
-        ([], 422, "list"),
         (None, 422, "NoneType"),
         ({}, 422, "has no text"),
         ({"text": None}, 422, "text is NoneType"),
-        ({"text": 5}, 422, "text is int"),
         ({"text": "x" * (MAX_CHARACTERS + 1)}, 422, "at most 10000"),
         ({"text": "x", "id": None}, 422, "id is not"),
         ({"text": "x", "id": "a\nb"}, 422, "id is not"),
         ({"text": "x", "id": "a" * 65}, 422, "id is not"),
         ({"text": "x", "txet": "y"}, 422, "unknown: 'txet'"),
         ({"comments": []}, 422, "accepted: a list of 1 to 128"),
-        ({"comments": "ab"}, 422, "a str"),
         ({"comments": [{"id": "a", "text": "x"}], "text": "y"}, 422, "nothing beside it"),
         ({"comments": [{"id": "a", "text": "x"}] * (MAX_BATCH + 1)}, 422, "129 of them"),
         ({"comments": [{"id": "a", "text": "x"}, {"text": "x"}]}, 422, "comments[1]: has no id"),
-        ({"comments": [{"id": "a", "text": "x"}, 3]}, 422, "comments[1]: found a int"),
         (b'{"text": "' + b"x" * 1_000_000 + b'"}', 413, "1000000"),
     ],
 )
@@ -145,7 +126,6 @@ def test_health_version_metrics_and_description(service, artifact) -> None:
         assert client.ask("GET", "/healthz").status == client.ask("GET", "/readyz").status == 200
         known = client.ask("GET", "/version").json()
         text = client.ask("GET", "/metrics").text
-        assert client.ask("GET", "/openapi.json").json()["openapi"] == "3.1.0"
         service.draining = True
         assert client.ask("GET", "/readyz").status == 503
     assert (known["version"], known["artifact_sha256"], known["threshold"]) == ("v1", artifact.sha256, 0.5)
@@ -180,84 +160,3 @@ def test_only_who_may_changes_the_model_and_only_to_the_named_bytes(service, art
 def test_without_a_token_nobody_changes_the_model(artifact, tmp_path) -> None:
     with started(make_filter(ServedModel.of("v1", artifact), tmp_path / "log")) as client:
         assert swap(client, {}, token="").status == 403
-
-
-def test_a_swap_under_load_mixes_nothing(artifact, other, tmp_path) -> None:
-    service = make_filter(ServedModel.of("v1", artifact), tmp_path / "log", admin_token="secret")
-    models = {"v1": artifact, "v2": other}
-    words = (f"{a} {b}" for a in ("check", "great", "my", "song", "visit") for b in ("channel", "video", "love"))
-    text = next(text for text in words if 0.25 <= artifact.score(text) < 0.5)  # spam to one, ham to the other
-    batch = orjson.dumps({"comments": [{"id": f"c{n}", "text": text} for n in range(MAX_BATCH)]})
-
-    async def work() -> None:
-        seen, done = set(), False
-
-        async def load() -> None:
-            while not done:
-                verdicts = (await ask(service, "POST", "/v1/classify", batch)).json()["verdicts"]
-                [version] = {verdict["version"] for verdict in verdicts}
-                assert {verdict["spam"] for verdict in verdicts} == {version == "v2"}
-                seen.add(version)
-
-        loads = [asyncio.create_task(load()) for _ in range(4)]
-        for version in ("v2", "v1", "v2"):
-            target = models[version]
-            wanted = {"folder": str(target.folder), "sha256": target.sha256, "version": version}
-            admin = {"authorization": "Bearer secret"}
-            assert (await ask(service, "PUT", "/admin/model", orjson.dumps(wanted), admin)).status == 200
-            seen.clear()
-            await until_async(lambda expected=version: expected in seen, f"answers of {version}")
-        done = True
-        await asyncio.gather(*loads)
-
-    with started(service) as client:
-        client.run(work())
-    for record in records(tmp_path / "log"):
-        assert record["artifact"] == models[record["version"]].sha256[:12]
-        assert record["spam"] is (record["version"] == "v2")
-
-
-def test_a_batcher_scores_all_that_waits_at_once_and_waits_for_nobody() -> None:
-    batches: list[list[str]] = []
-    release = threading.Event()
-
-    def score(texts: list[str]) -> list[float]:
-        batches.append(list(texts))
-        if len(batches) == 1:
-            release.wait(20)
-        if "poison" in texts:
-            raise ValueError("poison")
-        return [float(len(text)) for text in texts]
-
-    async def work() -> None:
-        batcher = Batcher(score)
-        first = asyncio.create_task(batcher.scores(["a"]))
-        await until_async(lambda: batches, "the first batch")
-        others = [asyncio.create_task(batcher.scores(["bb", "ccc"])) for _ in range(3)]
-        await asyncio.sleep(0)
-        others[1].cancel()
-        release.set()
-        assert await first == [1.0]
-        assert [await others[0], await others[2]] == [[2.0, 3.0]] * 2
-        assert batches == [["a"], ["bb", "ccc"] * 2]
-        with pytest.raises(ValueError, match="poison"):
-            await batcher.scores(["poison"])
-        assert await batcher.scores(["dddd"]) == [4.0]
-
-    asyncio.run(work())
-
-
-def test_a_long_batch_lets_others_through(artifact, tmp_path) -> None:
-    model = ServedModel.of("v1", artifact)
-
-    async def work() -> list[str]:
-        order = []
-
-        async def judge(name: str, n: int) -> None:
-            await model.scores(["some words to score"] * n)
-            order.append(name)
-
-        await asyncio.gather(judge("batch", MAX_BATCH), judge("single", 1))
-        return order
-
-    assert asyncio.run(work()) == ["single", "batch"]

@@ -1,7 +1,6 @@
 """Readers get the version their comment's id names, and notice no replica that dies; operators' changes are kept."""
 
 import asyncio
-import json
 import re
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -10,21 +9,16 @@ from pathlib import Path
 
 import orjson
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
 from mlops_helpers.errors import LogFull, ParameterError, ServiceError
-from mlops_helpers.serve import forwarding, gateway, upstreams
+from mlops_helpers.serve import forwarding, upstreams
 from mlops_helpers.serve.asgi import App, Limits
 from mlops_helpers.serve.eventlog import EventLog
-from mlops_helpers.serve.filter import MAX_BATCH, make_filter
-from mlops_helpers.serve.forwarding import RetryBudget
 from mlops_helpers.serve.gateway import make_gateway
 from mlops_helpers.serve.records import records
 from mlops_helpers.serve.routing import RoutingTable
-from mlops_helpers.serve.scoring import ServedModel
-from tests.support.asgi import Answer, ask, in_event_loop, started
-from tests.support.filters import AppAt, FakeFilter, connected, filters
+from tests.support.asgi import Answer, ask, in_event_loop
+from tests.support.filters import FakeFilter, filters
 from tests.support.waiting import until_async
 
 TOKEN = "secret"
@@ -138,57 +132,6 @@ async def test_a_batch_of_which_a_part_is_not_answered_is_not_answered(tmp_path)
         assert (await client.classify(batch)).status == 502
 
 
-@in_event_loop
-async def test_a_batch_that_no_filter_accepts_is_refused_under_all_weights(tmp_path) -> None:
-    """Cut into two it would be accepted, as long as a canary runs."""
-    assert gateway._MAX_BATCH == MAX_BATCH
-    async with filters("v1", "v2") as (one, two), running(tmp_path, {"v1": [one], "v2": [two]}, HALF) as client:
-        body = orjson.dumps({"comments": [comment(number) for number in range(MAX_BATCH + 1)]})
-        await client.classify(body)
-        assert [sent for _, sent in one.seen + two.seen] == [body]
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=9),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
-    max_leaves=6,
-)
-COMMENTS = st.fixed_dictionaries(
-    {}, optional={"id": st.from_regex(r"[a-z0-9]{1,4}\Z") | JSON, "text": st.text() | JSON}
-)
-BATCHES = st.fixed_dictionaries({"comments": st.lists(COMMENTS, max_size=6) | JSON}, optional={"more": JSON})
-BODIES = st.binary(max_size=40) | (COMMENTS | BATCHES | JSON).map(lambda body: json.dumps(body).encode())
-
-
-def test_for_any_body_the_gateway_answers_as_a_filter_does(artifact, tmp_path) -> None:
-    """Status and words of every refusal are the filter's own, whichever versions are asked, whatever is split."""
-    apps = [make_filter(ServedModel.of("same", artifact), tmp_path / name) for name in ("v1", "v2")]
-    places = [AppAt(app) for app in apps]
-    addresses = {f"v{number}": [place.address] for number, place in enumerate(places, 1)}
-    app = make_gateway(tmp_path / "gateway", upstreams=addresses, weights=HALF, admin_token=None)
-
-    async def both(body: bytes) -> list[Answer]:
-        return [await ask(service, "POST", "/v1/classify", body) for service in (apps[0], app)]
-
-    with connected(*places), started(app) as client:
-        for service in apps:
-            client.run(service.start())
-
-        @settings(max_examples=100)
-        @example(body=orjson.dumps({"comments": [*map(comment, range(20)), {"id": "c20"}]}))  # told by its place
-        @given(body=BODIES)
-        def same(body: bytes) -> None:
-            direct, through = client.run(both(body))
-            assert (direct.status, direct.json()) == (through.status, through.json())
-            assert direct.headers["content-type"] == through.headers["content-type"]
-
-        try:
-            same()
-        finally:
-            for service in apps:
-                client.run(service.stop())
-
-
 # replicas that fail
 
 
@@ -210,16 +153,6 @@ async def test_no_reader_notices_that_a_replica_dies(tmp_path) -> None:
 
 
 @in_event_loop
-async def test_a_replica_that_hangs_costs_one_timeout_and_no_answer(tmp_path) -> None:
-    async with filters("v1", "v1") as (one, two), running(tmp_path, {"v1": [one, two]}) as client:
-        one.mode = "silent"
-        replies = [await client.classify(comment(number)) for number in range(8)]
-        assert {reply.status for reply in replies} == {200}
-        assert await client.metric("gateway_upstream_failures_total", reason="timeout", version="v1") == 3
-        assert (await client.replica_states())[two.address] == "ready"
-
-
-@in_event_loop
 async def test_what_one_replica_sheds_another_is_asked_once(tmp_path) -> None:
     async with (
         filters("v1", "v1", "v2") as (one, two, other),
@@ -235,18 +168,6 @@ async def test_what_one_replica_sheds_another_is_asked_once(tmp_path) -> None:
         assert len(one.seen) + len(two.seen) == asked + 2
         assert other.seen == []  # what one version sheds must not flood another
         assert (await client.replica_states())[one.address] == "ready"
-
-
-@in_event_loop
-async def test_a_sole_replica_that_was_killed_and_started_again_answers_at_the_second_try(tmp_path) -> None:
-    async with filters("v1") as (one,), running(tmp_path, {"v1": [one]}, timeout=60, total=60) as client:
-        one.mode = "hang"
-        pending = asyncio.create_task(client.classify(comment(1)))
-        await until_async(lambda: one.under_way == 1)
-        one.die()
-        one.mode = "answer"
-        one.start()
-        assert (await pending).status == 200
 
 
 @in_event_loop
@@ -279,14 +200,6 @@ async def test_a_version_that_is_away_is_stood_in_for_by_the_heaviest_that_reade
 
 
 @in_event_loop
-async def test_when_all_probes_fail_replicas_are_asked_all_the_same(tmp_path) -> None:
-    async with filters("v1") as (one,), running(tmp_path, {"v1": [one]}) as client:
-        one.readyz = 500
-        await client.until_replica(one.address, "ejected")
-        assert (await client.classify(comment(1))).status == 200
-
-
-@in_event_loop
 async def test_retries_do_not_make_an_outage_worse(tmp_path) -> None:
     async with (
         filters("v1", "v1") as (one, two),
@@ -297,17 +210,6 @@ async def test_retries_do_not_make_an_outage_worse(tmp_path) -> None:
             assert (await client.classify(comment(number))).status == 500
         assert len(one.seen) + len(two.seen) <= 60 + 4 + 60 * 0.2
         assert await client.metric("gateway_retries_total") == len(one.seen) + len(two.seen) - 60
-
-
-def test_the_retry_budget_is_a_burst_and_a_fifth_of_the_requests() -> None:
-    budget = RetryBudget(burst=3)
-    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
-    for _ in range(11):
-        budget.earn()
-    assert [budget.spend() for _ in range(3)] == [True, True, False]
-    for _ in range(1000):
-        budget.earn()
-    assert [budget.spend() for _ in range(4)] == [True, True, True, False]
 
 
 # shadow copies
@@ -329,17 +231,6 @@ async def test_shadow_copies_are_marked_and_never_answer(tmp_path) -> None:
         assert not any("x-shadow" in headers for headers, _ in one.seen)  # not a client's to say
         assert two.seen[0][0]["x-request-id"] == "r-1"
         assert await client.metric("gateway_requests_total", code="200", version="v2") == 0
-
-
-@in_event_loop
-async def test_a_version_gets_no_copy_of_what_it_answers_itself(tmp_path) -> None:
-    async with filters("v1", "v2") as (one, two), running(tmp_path, {"v1": [one], "v2": [two]}, HALF) as client:
-        await client.admin("shadow", {"v2": 1.0})
-        await client.classify({"comments": [comment(number) for number in range(20)]})
-        await until_async(lambda: len(two.seen) == 2)
-        asked = {headers.get("x-shadow"): orjson.loads(body)["comments"] for headers, body in two.seen}
-        assert asked["1"] == [comment(number) for number in range(20) if expected(number, HALF) == "v1"]
-        assert asked[None] == [comment(number) for number in range(20) if expected(number, HALF) == "v2"]
 
 
 @in_event_loop
@@ -375,21 +266,6 @@ async def test_changes_hold_for_the_next_request_and_for_the_next_start(tmp_path
 
 
 @in_event_loop
-async def test_a_removed_replica_finishes_what_is_under_way_and_gets_nothing_new(tmp_path) -> None:
-    async with filters("v1", "v1") as (one, two), running(tmp_path, {"v1": [one]}, timeout=60) as client:
-        one.mode = "hang"
-        pending = asyncio.create_task(client.classify(comment(1)))
-        await until_async(lambda: one.under_way == 1)
-        assert (await client.admin("upstreams", {"v1": [two.address]})).status == 200
-        assert {(await client.classify(comment(number))).status for number in range(5)} == {200}
-        assert len(one.seen) == 1 and len(two.seen) == 5
-        assert await client.replica_states() == {one.address: "draining", two.address: "ready"}
-        one.mode = "answer"
-        assert (await pending).status == 200
-        await client.until_replica(one.address, None)
-
-
-@in_event_loop
 async def test_a_change_that_cannot_be_stored_is_not_made(tmp_path, monkeypatch) -> None:
     async with filters("v1", "v2") as (one, two), running(tmp_path, {"v1": [one], "v2": [two]}) as client:
         (tmp_path / "state.json").mkdir()
@@ -403,14 +279,11 @@ async def test_a_change_that_cannot_be_stored_is_not_made(tmp_path, monkeypatch)
     [
         ("weights", b"{", 400),
         ("weights", b'{"v1": NaN}', 400),
-        ("weights", {"v1": 0.5}, 422),
         ("weights", {"v9": 1}, 422),
-        ("weights", {}, 422),
         ("shadow", {"v2": 1.1}, 422),
         ("shadow", [], 422),
         ("upstreams", {"v1": ["nowhere"]}, 422),
         ("upstreams", {}, 422),
-        ("upstreams", "v1", 422),
     ],
 )
 @in_event_loop
@@ -493,12 +366,7 @@ async def test_every_request_is_on_record(tmp_path) -> None:
         found = list(records(tmp_path / "access"))
     first, *parts, last = found
     assert first["comment_id"] == 'c1"\n{"forged": 1}' and last["comment_id"] is None
-    assert {key: first[key] for key in ("request_id", "comments", "status", "tries")} == {
-        "request_id": "r1",
-        "comments": 1,
-        "status": 200,
-        "tries": 1,
-    }
+    assert [first[key] for key in ("request_id", "comments", "status", "tries")] == ["r1", 1, 200, 1]
     assert sum(part["comments"] for part in parts) == 20 and {part["version"] for part in parts} == {"v1", "v2"}
     assert {part["replica"] for part in parts} == {one.address, two.address}
     assert all(abs(record["ts"] - time.time()) < 60 and record["ms"] >= 0 for record in found)

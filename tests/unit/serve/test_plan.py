@@ -65,25 +65,6 @@ def test_spikes_and_campaigns_come_when_they_should_and_as_often() -> None:
     assert {arrival.reader for arrival in spam} == {"198.51.100.1", "198.51.100.2"}
 
 
-def test_honest_comments_come_from_many_addresses_and_popular_posts_get_more() -> None:
-    arrivals = plan(COMMENTS, rate=100, seconds=60, seed=5, posts=("a", "b", "c"))
-    assert len({arrival.reader for arrival in arrivals}) > 0.99 * len(arrivals)
-    assert all(arrival.reader.startswith("10.") for arrival in arrivals)
-    visited = pd.Series([arrival.post for arrival in arrivals]).value_counts(normalize=True)
-    assert [round(visited[post] * 11) for post in "abc"] == [6, 3, 2]
-    assert len({arrival.key for arrival in arrivals}) == len(arrivals)
-
-
-def test_without_posts_those_of_a_new_blog_are_visited() -> None:
-    assert "first-frost" in {arrival.post for arrival in plan(COMMENTS, rate=100, seconds=5, seed=1)}
-
-
-def test_comments_are_taken_in_turn() -> None:
-    arrivals = plan(COMMENTS, rate=30, seconds=10, seed=6)
-    assert len(arrivals) > len(COMMENTS)
-    assert [arrival.comment for arrival in arrivals] == [COMMENTS[k % 50] for k in range(len(arrivals))]
-
-
 def test_moderators_look_regularly_judge_late_and_sometimes_err() -> None:
     unknown = Comment("unknown", None, "somebody")
     people = Moderators(every=2, delay=8, error_rate=0.1)

@@ -13,7 +13,7 @@ def test_texts_are_cleaned_before_they_are_scored(artifact, tmp_path, monkeypatc
     made = prepared(artifact)
     assert made.score("zzz to my channel") == artifact.score("subscribe to my channel")
     assert made.scorer.scores(["zzz", "hello"]) == artifact.scorer.scores(["subscribe", "hello"])
-    assert (made.sha256, made.scorer.inline) == (artifact.sha256, artifact.scorer.inline)
+    assert made.sha256 == artifact.sha256
 
 
 def test_without_a_utility_nothing_changes(artifact, monkeypatch):

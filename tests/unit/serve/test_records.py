@@ -1,29 +1,16 @@
 """Framing, recovery and reading: every whole record comes back, damage is named, and tables are typed."""
 
-import asyncio
 from pathlib import Path
 
 import orjson
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlops_helpers.errors import EventLogError
-from mlops_helpers.serve.eventlog import EventLog
 from mlops_helpers.serve.records import read, records, unique
 from mlops_helpers.serve.segments import SegmentWriter, frame, segments, unframe
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]))
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**64 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=8,
-)
 
 
 def write(folder: Path, *events: dict, name: str = "00000001.log") -> Path:
@@ -35,21 +22,6 @@ def write(folder: Path, *events: dict, name: str = "00000001.log") -> Path:
 
 def reopen(folder: Path) -> None:
     SegmentWriter(folder, segment_bytes=10**6, keep_segments=0).close()
-
-
-@settings(max_examples=15)
-@given(st.lists(st.dictionaries(TEXT, JSON, max_size=4), max_size=6))
-def test_any_json_comes_back(tmp_path_factory, events):
-    async def write_all(folder: Path) -> None:
-        log = EventLog(folder, segment_bytes=200)
-        await log.open()
-        for event in events:
-            log.append(orjson.dumps(event))
-        await log.close()
-
-    folder = tmp_path_factory.mktemp("log")
-    asyncio.run(write_all(folder))
-    assert list(records(folder)) == events
 
 
 @given(st.binary().filter(lambda record: b"\n" not in record), st.data())
@@ -78,19 +50,6 @@ def test_a_tail_torn_at_any_byte_is_ignored_cut_off_and_kept(tmp_path):
         assert (torn.read_bytes() if torn.exists() else b"") == content[whole * line : size]
 
 
-@pytest.mark.parametrize("tail", [b"\0" * 5000, b"00000000 {}\n", b"no record\n" * 3, b"\n\n12"])
-def test_any_other_tail_is_cut_off_too(tmp_path, tail, caplog):
-    path = write(tmp_path, {"n": 1})
-    whole = path.read_bytes()
-    path.write_bytes(whole + tail)
-    assert list(records(tmp_path)) == [{"n": 1}]
-    reopen(tmp_path)
-    reopen(tmp_path)
-    assert path.read_bytes() == whole
-    assert (tmp_path / "00000001.log.torn").read_bytes() == tail
-    assert f"{len(tail)} bytes" in caplog.text
-
-
 def test_damage_before_the_last_whole_record_is_named_never_skipped(tmp_path):
     path = write(tmp_path, {"n": 1}, {"n": 2}, {"n": 3})
     content = path.read_bytes()
@@ -104,16 +63,6 @@ def test_damage_before_the_last_whole_record_is_named_never_skipped(tmp_path):
         assert found == [{"n": 1}]
 
 
-@pytest.mark.parametrize("tail", [b"\0\0\0", b"12345678 {}\n"])
-def test_an_older_segment_has_no_torn_tail(tmp_path, tail):
-    path = write(tmp_path, {"n": 1})
-    write(tmp_path, {"n": 2}, name="00000002.log")
-    whole = path.read_bytes()
-    path.write_bytes(whole + tail)
-    with pytest.raises(EventLogError, match=f"damaged at byte {len(whole)}"):
-        list(records(tmp_path))
-
-
 def test_a_missing_segment_and_a_missing_log_are_errors(tmp_path):
     for number in (9, 10, 12):  # order is by number; the oldest may be gone
         write(tmp_path, {"n": number}, name=f"{number:08d}.log")
@@ -123,37 +72,6 @@ def test_a_missing_segment_and_a_missing_log_are_errors(tmp_path):
     assert [record["n"] for record in records(tmp_path)] == [9, 10]
     with pytest.raises(EventLogError, match="no event log"):
         list(records(tmp_path / "elsewhere"))
-
-
-def test_a_segment_that_retention_removes_meanwhile_is_passed_over(tmp_path):
-    first = write(tmp_path, {"n": 1})
-    write(tmp_path, {"n": 2}, name="00000002.log")
-    write(tmp_path, {"n": 3}, name="00000003.log")
-    reading = records(tmp_path)
-    assert next(reading) == {"n": 1}
-    first.with_name("00000002.log").unlink()
-    assert [record["n"] for record in reading] == [3]
-
-
-def test_a_line_that_is_finished_while_it_is_read_is_no_damage(tmp_path, monkeypatch):
-    path = write(tmp_path, {"n": 1}, {"n": 2}, {"n": 3})
-    content = path.read_bytes()
-    path.write_bytes(content[: len(content) // 2])
-
-    def meanwhile(line: bytes) -> bytes | None:
-        if not line.endswith(b"\n"):
-            path.write_bytes(content)
-        return unframe(line)
-
-    monkeypatch.setattr("mlops_helpers.serve.records.unframe", meanwhile)
-    assert list(records(tmp_path)) == [{"n": 1}]
-    assert [record["n"] for record in records(tmp_path)] == [1, 2, 3]
-
-
-def test_what_is_whole_but_no_json_is_named(tmp_path):
-    (tmp_path / "00000001.log").write_bytes(frame(b"{}") + frame(b"{"))
-    with pytest.raises(EventLogError, match=r"no JSON at byte 12 \(line 2\)"):
-        list(records(tmp_path))
 
 
 def prediction(ts: float, comment: str, *, shadow: bool = False, score: float = 0.0, request: str = "r") -> dict:
@@ -178,14 +96,6 @@ def test_a_table_is_typed_and_an_empty_one_alike(tmp_path):
     assert list(full.columns) == list(empty.columns)
     assert full.dtypes.to_dict() == empty.dtypes.to_dict()
     assert unique(empty).empty
-
-
-def test_other_records_make_a_table_of_their_own_fields(tmp_path):
-    write(tmp_path, {"ts": 1.0, "path": "/v1/classify", "retried": True, "status": 200}, {"path": "/", "more": [1]})
-    table = read(tmp_path)
-    assert list(table.columns) == ["ts", "path", "retried", "status", "more"]
-    assert (str(table["retried"].dtype), table["retried"].tolist()) == ("boolean", [True, pd.NA])
-    assert table["ts"].isna().tolist() == [False, True]
 
 
 def test_unique_keeps_the_first_delivery(tmp_path):

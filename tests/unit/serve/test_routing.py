@@ -29,11 +29,6 @@ def test_points_are_pinned_for_ever() -> None:
     assert "".join(even.version(b"c%d" % number)[1] for number in range(32)) == "12122221212211112221121122211222"
 
 
-@given(SALTS, st.binary(max_size=40))
-def test_a_point_lies_between_0_and_1(salt: str, key: bytes) -> None:
-    assert 0 < point(salt.encode(), key) < 1
-
-
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=4).filter(any), SALTS)
 def test_shares_are_the_weights(parts: list[int], salt: str) -> None:
@@ -58,11 +53,6 @@ def test_a_growing_version_keeps_its_comments_and_others_exchange_none(one: floa
         assert now in (was, salt)
 
 
-def test_the_order_in_which_weights_are_written_changes_nothing() -> None:
-    one, other = table(v1=0.3, v2=0.7), table(v2=0.7, v1=0.3)
-    assert all(one.version(key) == other.version(key) for key in KEYS)
-
-
 def test_shadow_copies_have_their_share_independently_of_who_answers() -> None:
     routing = RoutingTable(upstreams("v1", "v2", "v3"), {"v1": 0.5, "v2": 0.5}, {"v2": 0.5, "v3": 0.5})
     for answers in ("v1", "v2"):
@@ -85,14 +75,10 @@ def test_without_weights_the_first_version_has_everything() -> None:
     ("weights", "said"),
     [
         ({"v1": 0.0, "v2": 0}, "add up to 0"),
-        ({}, "add up to 0"),
         ({"v1": 0.9, "v2": 0.2}, "add up to 1.1"),
         ({"v1": math.nan, "v2": 1}, "v1: nan"),
-        ({"v1": math.inf}, "v1: inf"),
         ({"v1": -0.5, "v2": 1.5}, "v1: -0.5"),
         ({"v1": True}, "v1: True"),
-        ({"v1": "1"}, "v1: '1'"),
-        ({"v1": None}, "v1: None"),
         ({"v3": 1}, "'v3'; accepted: v1, v2"),
         ([1], "object of numbers"),
     ],
@@ -106,9 +92,7 @@ def test_weights_that_make_no_sense_are_refused_with_what_is_accepted(weights, s
 @pytest.mark.parametrize(
     ("wanted", "said"),
     [
-        ([], "object of lists"),
         ({"v1": []}, "at least one address"),
-        ({"v1": "127.0.0.1:1"}, "a list"),
         ({"v1": ["127.0.0.1:1"], "v2": ["127.0.0.1:1"]}, "named twice"),
         ({"v 1": ["127.0.0.1:1"]}, "no version"),
         ({"v1": [8001]}, "no address"),
@@ -126,14 +110,6 @@ def test_a_version_with_a_share_cannot_be_removed() -> None:
     with pytest.raises(ParameterError, match="shadow name the version 'v1'"):
         routing.changed("weights", {"v2": 1}).changed("upstreams", upstreams("v2"))
     assert routing.changed("weights", {"v1": 1}).changed("upstreams", upstreams("v1")).weights == {"v1": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("address", "parts"),
-    [("127.0.0.1:80", ("127.0.0.1", 80)), ("filter-1:65535", ("filter-1", 65535)), ("[::1]:8001", ("::1", 8001))],
-)
-def test_addresses(address: str, parts: tuple[str, int]) -> None:
-    assert split_address(address) == parts
 
 
 @pytest.mark.parametrize(

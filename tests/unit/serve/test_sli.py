@@ -11,7 +11,6 @@ from mlops_helpers.serve.sli import (
     Share,
     availability,
     by_window,
-    events,
     fast,
     generator_on_time,
     honest_published_at_once,
@@ -64,17 +63,6 @@ def test_indicators_count(frame) -> None:
     assert generator_on_time(frame, 0.0005) == Share(0, 10)
     assert availability(frame).ratio == 0.625
     assert math.isnan(availability(frame.iloc[:0]).ratio)
-
-
-def test_the_events_are_what_the_indicators_count(frame) -> None:
-    found = {name: Share(int(good.sum()), len(good)) for name, good in events(frame, 0.25).items()}
-    assert found == {
-        "availability": availability(frame),
-        "fast": fast(frame, 0.25),
-        "honest_published": honest_published_at_once(frame),
-        "spam_held": spam_held(frame),
-    }
-    assert frame.loc[events(frame, 0.25)["spam_held"].index, "state"].tolist() == ["held", "published"]
 
 
 def test_indicators_by_window(frame) -> None:
