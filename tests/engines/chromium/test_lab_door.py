@@ -56,7 +56,7 @@ def test_make_lab_opens_chapter_00_follows_links_and_finds_the_commands(lab, bro
         page.goto(address)
         page.get_by_role("heading", name=re.compile("^00")).first.wait_for()
         assert "notebooks/00_start_here.ipynb" in page.url
-        assert not page.locator(".Toastify__toast, .jp-Dialog").count()
+        assert page.locator(".Toastify__toast, .jp-Dialog").all_inner_texts() == []
         (kernel, *_) = until(lambda: kernels(make), "a kernel")
         assert kernel.environ()["PATH"].split(os.pathsep)[0] == str(COMMANDS)
 
