@@ -1,6 +1,6 @@
 """Planted bugs: each is put into a copy of the project, where the tests of its room must find it.
 
-``python -m benchmarks.mutants [NAME ...]`` exits with 1 when a bug survives, or when its text is not there any more:
+``python .ci/mutants.py [NAME ...]`` exits with 1 when a bug survives, or when its text is not there any more:
 then point it at the code that does now what it broke. A bug counts as found when a test fails that passes without it.
 ``--old FOLDER --old-python PYTHON`` plants the same bugs into another checkout, to see what its tests find.
 """
