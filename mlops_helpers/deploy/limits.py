@@ -33,7 +33,7 @@ class Confinement:
             before, self._kills = self._kills, self._group.memory_kills()
             return exit_reason(code, out_of_memory=self._kills > before)
         said = "".join(last_lines(self._log, 1))
-        no_memory = said.startswith("MemoryError") or "failed to map segment" in said
+        no_memory = any(sign in said for sign in ("MemoryError", "failed to map segment", "[Errno 12]"))
         return exit_reason(code, out_of_memory=bool(code and self._limits.memory and no_memory))
 
     def remove(self) -> None:

@@ -16,7 +16,7 @@ from mlops_helpers.deploy.pipeline_store import Store
 from mlops_helpers.deploy.production import PlatformProduction, all_at_once
 from mlops_helpers.deploy.rollback import silent
 from mlops_helpers.errors import PipelineError, ServiceError, TamperedArtifactError
-from tests.support.leaks import ended, held, shared
+from tests.support.leaks import ended, held, marked_processes, shared
 from tests.support.release_sources import change
 from tests.support.waiting import until
 
@@ -217,6 +217,7 @@ def test_commands_show_the_record(world, opslab, tmp_path):
 
 def test_command_takes_a_source_to_an_end_and_ends_what_it_started(world, opslab, tmp_path):
     run_it = ("run", str(world.source), f"--folder={world.store.folder}")
+    before = marked_processes()
     code, printed = opslab(*run_it, "--end=integration")
     assert (code, "security         passed   not run again" in printed) == (0, True)
     (tmp_path / "quick.yaml").write_text(QUICK, "utf-8")
@@ -228,4 +229,4 @@ def test_command_takes_a_source_to_an_end_and_ends_what_it_started(world, opslab
     assert (code, "waits: feature" in printed, "Next: --budget SHARE" in printed) == (1, True, True)
     code, printed = opslab(*run_it, "--end=deployment", quick, "--budget=0.2", "--leave")
     assert (code, "deployed" in printed) == (0, True)
-    assert not held().children
+    assert marked_processes() <= before
