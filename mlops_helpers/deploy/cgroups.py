@@ -3,6 +3,7 @@
 Both versions are known: in version 2 a group is one folder, in version 1 one folder for each controller.
 """
 
+import itertools
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -21,6 +22,7 @@ _PERIOD = 100_000  # microseconds over which processor time is shared out
 _PREFIX = "opslab_"
 _SECONDS = 2.0  # a group is busy until the kernel has buried its last process
 _POLL_SECONDS = 0.005
+_numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -82,14 +84,16 @@ def _words(path: Path) -> set[str]:
 def make_group(name: str, limits: Limits, within: Mapping[str, Path]) -> Group | None:
     """Make a group with the limits that the controllers of ``within`` can hold; None when there is nothing to hold.
 
+    Each call makes a group of its own, also for a name that this process has used: two platforms may serve one version.
+
     Raises ``ServiceError`` when the system refuses a value.
     """
     folders: dict[str, Path] = {}
-    group = Group(folders)
+    group, number = Group(folders), next(_numbers)
     try:
         for controller, values in _values(limits).items():
             if controller in within:
-                folder = within[controller] / f"{_PREFIX}{owner().replace('/', '_')}_{name}"
+                folder = within[controller] / f"{_PREFIX}{owner().replace('/', '_')}_{name}_{number}"
                 folder.mkdir(exist_ok=True)  # in version 2 it is one for all controllers
                 folders[controller] = folder
                 for file, value in values:

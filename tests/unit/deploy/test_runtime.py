@@ -71,6 +71,9 @@ def test_control_group_is_used_where_one_can_be_made(tmp_path):
     assert folder.parent == root / "user"
     assert ownership.owner().replace("/", "_") in folder.name
     assert group.procs == [folder / "cgroup.procs"]
+    namesake = cgroups.make_group("filter-0", asked, within)  # of another platform of this process
+    assert namesake.folders["memory"] != folder
+    namesake.remove()
     assert group.memory_kills() == 0
     (folder / "memory.events").write_text("low 0\noom 3\noom_kill 2\noom_group_kill 0\n")
     assert group.memory_kills() == 2
