@@ -38,7 +38,7 @@ from mlops_helpers.observe.promql import (
 )
 from mlops_helpers.observe.yaml_text import dump
 
-__all__ = ["RUNBOOK", "alerts", "prometheus_rules"]
+__all__ = ["RUNBOOK", "prometheus_rules"]
 
 RUNBOOK = "notebooks/runbooks/{slo}.ipynb"
 _FAR = 288  # a window of so many shortest ones is summed from what is recorded; at most 0.4 % is then counted late
@@ -69,7 +69,7 @@ def prometheus_rules(
                 "name": f"slo-{objective.name}",
                 **({"interval": duration(every)} if every else {}),
                 "rules": [{"record": name, "expr": expr, "labels": labels} for name, expr in recordings.items()]
-                + [{**alert, **_literal(alert)} for alert in alerts(objective, own, runbook_url)],
+                + [{**alert, **_literal(alert)} for alert in _alerts(objective, own, runbook_url)],
             }
         )
     return dump({"groups": groups})
@@ -109,7 +109,7 @@ def _budget(objective: Objective, rules: Sequence[BurnRule]) -> dict[str, str]:
     }
 
 
-def alerts(objective: Objective, rules: Sequence[BurnRule], runbook_url: str = RUNBOOK) -> Iterator[dict[str, Any]]:
+def _alerts(objective: Objective, rules: Sequence[BurnRule], runbook_url: str = RUNBOOK) -> Iterator[dict[str, Any]]:
     """Yield the alerting rules of an objective as Prometheus knows them, texts as people shall read them."""
     about = (
         f"{objective.description} {percent(objective.target)} of the {'time slices' if objective.slices else 'events'} "

@@ -48,12 +48,6 @@ class Series:
         low, high = bisect_left(self.times, start), bisect_right(self.times, end)
         return np.array(self.times[low:high], np.int64), np.array(self.values[low:high], np.float64)
 
-    def restore(self, times: Millis, values: Floats) -> None:
-        """Take samples that another series had."""
-        resets = np.flatnonzero(values[1:] < values[:-1])
-        self.times, self.values = array("q", times.tobytes()), array("d", values.tobytes())
-        self._resets, self._lost = array("q", times[resets + 1].tobytes()), array("d", values[resets].tobytes())
-
     def at(self, time: int, lookback: int) -> float | None:
         """Return the latest sample's value; None if it is older than ``lookback`` (ms) or the series is stale."""
         place = bisect_right(self.times, time) - 1

@@ -6,7 +6,7 @@ A figure is drawn without pyplot: nothing stays open, no backend is chosen for t
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Plot", "burn_down", "drift_panel", "latency_heatmap", "lines"]
+__all__ = ["Plot", "burn_down", "lines"]
 
 # Okabe and Ito's colours: told apart also by those who do not see red from green
 BLUE, ORANGE, GREEN, RED, GREY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#6b6b6b"
@@ -86,74 +86,6 @@ def burn_down(spent: "pd.Series", title: str = "Error budget", *, marks: Mapping
     return Plot(figure, words + (f" Unknown for {100 * unknown:.0f} % of the time." if unknown else ""))
 
 
-def latency_heatmap(
-    times: "Sequence[Any] | pd.Series", seconds: "Sequence[float] | pd.Series", step: str = "12h", limit: float = 0.25
-) -> Plot:
-    """Draw how many requests took how long, by time; ``limit`` (seconds) is what was promised.
-
-    Each column of the picture is one ``step`` and sums to 100 %, so that busy hours do not hide quiet ones.
-
-    Raises ``MetricsError`` without any latency.
-    """
-    import numpy as np
-    import pandas as pd
-
-    table = pd.DataFrame({"time": pd.to_datetime(pd.Series(times), utc=True), "seconds": np.asarray(seconds, float)})
-    table = table[table["seconds"] > 0]
-    if table.empty:
-        raise MetricsError("no latency above 0 is known: nothing to draw. Next: look at the events it comes from")
-    bounds = np.geomspace(table["seconds"].min(), table["seconds"].max() * 1.001, 33)
-    start = table["time"].dt.floor(step)
-    columns = pd.date_range(start.min(), start.max() + pd.Timedelta(step), freq=step)
-    at = ((start - columns[0]) // pd.Timedelta(step)).to_numpy()
-    share = np.zeros((len(bounds) - 1, len(columns) - 1))
-    np.add.at(share, (np.searchsorted(bounds, table["seconds"], side="right") - 1, at), 1)
-    totals = share.sum(axis=0)
-    share = np.divide(100 * share, totals, out=np.full_like(share, np.nan), where=totals > 0)
-
-    figure, axes = _canvas()
-    mesh = axes.pcolormesh(columns, 1000 * bounds, np.where(share > 0, share, np.nan), cmap="cividis", norm="log")
-    figure.colorbar(mesh, ax=axes, label="% of the requests")
-    axes.axhline(1000 * limit, color=RED, linewidth=1)
-    axes.set_title(f"Latency (the line: {1000 * limit:.0f} ms)", loc="left")
-    axes.set(ylabel="ms", yscale="log")
-    _dates(axes)
-    slow = table["seconds"].gt(limit)
-    by_step = slow.groupby(start).mean()
-    words = (
-        f"Latency: median {1000 * table['seconds'].median():.0f} ms, 99 % within "
-        f"{1000 * table['seconds'].quantile(0.99):.0f} ms; {100 * slow.mean():.2g} % took more than "
-        f"{1000 * limit:.0f} ms, at worst {100 * by_step.max():.0f} % (from {by_step.idxmax():%d %b %H:%M})."
-    )
-    return Plot(figure, words)
-
-
-def drift_panel(
-    statistics: "pd.DataFrame", thresholds: "Mapping[str, float] | pd.Series", title: str = "Drift"
-) -> Plot:
-    """Draw detectors' statistics (columns) by time (index), each against its threshold.
-
-    Raises ``MetricsError`` for a column without a threshold, or no columns.
-    """
-    lacking = [str(name) for name in statistics if name not in thresholds]
-    if lacking or statistics.empty:
-        raise MetricsError(f"statistics without threshold: {', '.join(lacking) or 'there are no statistics at all'}")
-    figure, grid = _canvas(rows=len(statistics.columns))
-    said = []
-    for axes, name in zip(grid, statistics, strict=True):
-        values, limit = statistics[name], float(thresholds[name])
-        axes.plot(values.index, values, marker=".", linewidth=1)
-        axes.axhline(limit, color=RED, linewidth=1)
-        above = values[values > limit]
-        axes.plot(above.index, above, "o", color=RED, markersize=5)
-        axes.set_ylabel(str(name), rotation=0, ha="right")
-        said.append(f"{name} above its threshold {len(above)} times of {values.notna().sum()}"
-                    + (f", first at {_moment(above.index[0])}" if len(above) else ""))  # fmt: skip
-    grid[0].set_title(title, loc="left")
-    _dates(grid[-1])
-    return Plot(figure, f"{title}: " + "; ".join(said) + ".")
-
-
 def lines(
     table: "pd.DataFrame", title: str, unit: str, *, limits: Mapping[str, float] | None = None, log: bool = False
 ) -> Plot:
@@ -183,14 +115,13 @@ def lines(
     return Plot(figure, f"{title} ({unit}): " + "; ".join(said) + ".")
 
 
-def _canvas(rows: int = 0) -> "tuple[Figure, Any]":
+def _canvas() -> "tuple[Figure, Axes]":
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(8, max(2.8, 1.2 * rows)))
-        axes = figure.subplots(rows or 1, 1, sharex=True, squeeze=False)[:, 0]
-    return figure, axes if rows else axes[0]
+        figure = Figure(figsize=(8, 2.8))
+        return figure, figure.subplots()
 
 
 def _dates(axes: "Axes") -> None:
@@ -200,7 +131,3 @@ def _dates(axes: "Axes") -> None:
         locator = dates.AutoDateLocator()
         axes.xaxis.set_major_locator(locator)
         axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))
-
-
-def _moment(at: Any) -> str:
-    return f"{at:%d %b %H:%M}" if hasattr(at, "strftime") else str(at)

@@ -1,4 +1,4 @@
-"""Objectives in PromQL: the names, durations and expressions that everything exported for Prometheus shares."""
+"""Objectives in PromQL: the names, durations and expressions that the rules for Prometheus are made of."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,6 @@ __all__ = [
     "percent",
     "recorded",
     "shortest",
-    "told_apart",
     "total",
 ]
 
@@ -106,11 +105,11 @@ def bad(objective: Objective, window: float, function: str = "rate") -> str:
         raise ObjectiveError(f"{objective.name} tells no good or bad events apart; accepted: every kind but throughput")
     growth = f"sum({function}({part}[{duration(window)}]))"
     if part.name == indicator.total.name:
-        growth = f"({growth} or 0 * sum({function}({told_apart(objective)}[{duration(window)}])))"
+        growth = f"({growth} or 0 * sum({function}({_told_apart(objective)}[{duration(window)}])))"
     return growth if indicator.bad else f"({total(objective, window, function)} - {growth})"
 
 
-def told_apart(objective: Objective) -> Selector:
+def _told_apart(objective: Objective) -> Selector:
     """Return the selector of all events whose labels tell good and bad ones apart."""
     indicator = objective.indicator
     part = indicator.good or indicator.bad

@@ -3,15 +3,10 @@
 16 bytes a sample, no compression: 10 targets of 100 series at 1 s for an hour take 60 MB.
 """
 
-import json
-import zipfile
-import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlops_helpers.errors import MetricsError
 from mlops_helpers.observe import tables
 from mlops_helpers.observe.intake import Intake
 from mlops_helpers.observe.memory import Memory, window_edges
@@ -19,7 +14,6 @@ from mlops_helpers.observe.questions import Edges, Floats, Millis, edges, histog
 from mlops_helpers.observe.selector import Selector
 from mlops_helpers.observe.source import LOOKBACK, MetricsSource
 from mlops_helpers.observe.tables import By, Key, Rows
-from mlops_helpers.workspace import atomic_file
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,7 +21,6 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 _CELLS = 500_000  # series x times that are worked on at once: some ten arrays of 4 MB
-_FORMAT = "opslab metrics 1"
 
 
 class Store(Intake, MetricsSource):
@@ -49,53 +42,6 @@ class Store(Intake, MetricsSource):
                 for known in self._targets.values()
                 if known.pushed is None
             )
-
-    def save(self, path: Path) -> None:
-        """Write all samples to a file (numpy's compressed archive), for :meth:`load`.
-
-        Raises ``WorkspaceError`` when it cannot be written.
-        """
-        with self._lock:
-            kept = list(self._memory.series.values())
-            times, values, stale = (
-                np.concatenate([np.empty(0, code), *(np.array(getattr(series, name), code) for series in kept)])
-                for name, code in (("times", "q"), ("values", "d"), ("stale", "q"))
-            )
-            described = [[series.key, len(series.times), len(series.stale)] for series in kept]
-        header = json.dumps({"format": _FORMAT, "retention": self._memory.retention, "series": described})
-        with atomic_file(path) as file, file.open("wb") as stream:
-            np.savez_compressed(stream, header=np.array(header), times=times, values=values, stale=stale)
-
-    @classmethod
-    def load(cls, path: Path) -> "Store":
-        """Return a store with the samples that :meth:`save` wrote, without targets.
-
-        Raises ``MetricsError`` when the file is not there or is no such file.
-        """
-        torn = (OSError, EOFError, ValueError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile, zlib.error)
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                header = json.loads(str(archive["header"]))
-                times, values, stale = (archive[name] for name in ("times", "values", "stale"))
-            if header["format"] != _FORMAT:
-                raise ValueError(f"its format is {header['format']!r}")
-            described = header["series"]
-            store = cls(
-                retention=header["retention"],
-                most_series=max(10_000, 2 * len(described)),
-                most_samples=max(10_000_000, 2 * len(times)),
-            )
-            keys = [tuple((name, value) for name, value in key) for key, *_ in described]
-            begin = begin_stale = 0
-            for series, (_, count, marks) in zip(store._memory.series_for(keys), described, strict=True):
-                series.restore(times[begin : begin + count], values[begin : begin + count])
-                series.stale.extend(stale[begin_stale : begin_stale + marks].tolist())
-                series.last = max([*series.times[-1:], *series.stale[-1:]], default=series.last)
-                begin, begin_stale = begin + count, begin_stale + marks
-            store._memory.samples = len(times)
-        except torn as error:
-            raise MetricsError(f"no metrics in {path}: {error}; accepted: a file that Store.save() wrote") from error
-        return store
 
     def _samples(self, selector: Selector, start: int, end: int) -> list[tuple[Key, Millis, Floats]]:
         with self._lock:
