@@ -87,17 +87,6 @@ def test_what_is_not_known_is_not_spent_and_not_left() -> None:
     assert "50 % of the period is known" in str(found)
 
 
-def test_the_words_say_what_the_numbers_do() -> None:
-    assert str(budget(month((719, 14.4)), AVAILABLE)) == (
-        "available: 98 % of the budget of 30d is left, 14.4 of 720000 were bad; "
-        "at the present burn rate of 14.4 it lasts 49 h"
-    )
-    assert (
-        str(budget(month((3, 900)), AVAILABLE))
-        == "available: -25 % of the budget of 30d is left, 900 of 720000 were bad"
-    )
-
-
 def test_a_month_burns_down_to_what_the_budget_says() -> None:
     table = month((100, 180), (200, 360), (300, 360))
     down = burn_down(table, AVAILABLE, START)
@@ -122,44 +111,32 @@ def test_what_is_unknown_is_a_gap_in_the_burn_down() -> None:
     table.iloc[50:60] = NAN
     down = burn_down(table, AVAILABLE, START)
     assert down["spent"].isna().sum() == 10 and down["remaining"].iloc[-1] == pytest.approx(0.75)
-    table.iloc[:] = NAN
-    assert burn_down(table, AVAILABLE, START).isna().all(axis=None) and burn_down(table, AVAILABLE).isna().all(
-        axis=None
-    )
-    assert burn_down(failures([0], [0]), AVAILABLE, START).isna().all(axis=None)
+    for nothing in (NAN, 0):
+        assert burn_down(failures([nothing], [nothing]), AVAILABLE, START).isna().all(axis=None)
 
 
 def test_the_spend_is_attributed_to_what_happened() -> None:
     table = month((100, 180), (101, 90), (200, 360), (719, 90))
+    causes = {"release": (100, 102), "database": (200, 201), "going on": (719, None)}
+    hour = pd.Timedelta(1, "h")
     found = attribution(
         table,
         AVAILABLE,
-        {
-            "release": (START + pd.Timedelta(100, "h"), START + pd.Timedelta(102, "h")),
-            "database": (START + pd.Timedelta(200, "h"), START + pd.Timedelta(201, "h")),
-            "going on": (START + pd.Timedelta(719, "h"), None),
-        },
+        {name: (START + begin * hour, end and START + end * hour) for name, (begin, end) in causes.items()},
     )
     assert found["bad"].to_dict() == {"release": 270, "database": 360, "going on": 90, "elsewhere": 0}
     assert found["spent"].sum() == budget(table, AVAILABLE).spent and found["of_spend"].sum() == 1
     overlapping = attribution(table, AVAILABLE, {"a": (START, None), "b": (START, pd.NaT)})
     assert overlapping["of_spend"].tolist() == [1, 1, 0]
-    quiet = attribution(month(), AVAILABLE, {"a": (START, None)})
-    assert quiet["spent"].tolist() == [0, 0] and quiet["of_spend"].isna().all()
     old = attribution(table, replace(AVAILABLE, period=DAY), {"release": (START, START + pd.Timedelta(102, "h"))})
     assert old["bad"].tolist() == [0, 90], "what has rolled out of the period is not in its budget"
     unknown = attribution(failures([NAN], [NAN]), AVAILABLE, {"a": (START, None)})
     assert unknown[["spent", "of_spend"]].isna().all(axis=None)
 
 
-# the price of nines
-
-
 def test_nines_allow_what_everybody_knows() -> None:
-    table = downtime([0.99, 0.999, 0.9995, 0.9999, 0.99999])
-    assert table["30 days"].tolist() == [25_920, 2_592, 1_296, 259.2, 25.92]
-    assert table.loc[0.999, "year"] == 31_536 and table.loc[0.9999, "day"] == 8.64
-    assert downtime([0.9], {"hour": HOUR}).loc[0.9, "hour"] == 360
+    table = downtime([0.99, 0.999, 0.99999])
+    assert table["30 days"].tolist() == [25_920, 2_592, 25.92] and table.loc[0.999, "year"] == 31_536
     with pytest.raises(ObjectiveError, match="target is 1"):
         downtime([1])
 
@@ -167,29 +144,9 @@ def test_nines_allow_what_everybody_knows() -> None:
 def test_another_nine_is_worth_what_it_avoids() -> None:
     offer = price(0.999, 0.9999, events=10_000_000, cost_per_bad_event=0.5, engineering=5_000)
     assert offer.avoided == 9_000 and offer.saved == 4_500 and not offer.worth
-    assert str(offer) == (
-        "99.99 % instead of 99.9 % avoids up to 9,000 bad events in 30d, worth 4,500; it costs 5,000: not worth it, "
-        "break-even at 0.556 a bad event"
-    )
-    table = offer.table()
-    assert table["allowed bad events"].tolist() == [10_000, 1_000]
-    assert table["allowed downtime, s"].tolist() == [2_592, 259.2]
-    assert table["cost"].tolist() == [5_000, 5_500]
+    assert "not worth it, break-even at 0.556 a bad event" in str(offer)
+    assert offer.table()["allowed bad events"].tolist() == [10_000, 1_000]
+    assert offer.table()["cost"].tolist() == [5_000, 5_500]
     assert price(0.999, 0.9999, events=10_000_000, cost_per_bad_event=0.6, engineering=5_000).worth
-
-
-@pytest.mark.parametrize(
-    ("lower", "higher", "costs"),
-    [
-        (0.9999, 0.999, {}),
-        (0.999, 1.0, {}),
-        (0.0, 0.9, {}),
-        (0.9, 0.99, {"events": 0}),
-        (0.9, 0.99, {"cost_per_bad_event": -1}),
-        (0.9, 0.99, {"engineering": NAN}),
-        (0.9, 0.99, {"period": 0}),
-    ],
-)
-def test_prices_of_nothing_are_refused(lower, higher, costs) -> None:
     with pytest.raises(ObjectiveError, match="accepted"):
-        price(lower, higher, **{"events": 1.0, "cost_per_bad_event": 1.0, "engineering": 1.0, **costs})
+        price(0.9999, 0.999, events=1, cost_per_bad_event=1, engineering=1)

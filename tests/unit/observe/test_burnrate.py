@@ -26,16 +26,8 @@ def test_the_numbers_are_the_workbooks() -> None:
     ]
     assert [rule.threshold(THREE_NINES) for rule in WORKBOOK] == [0.0144, 0.006, 0.001]
     assert [rule.exhausts_after for rule in WORKBOOK] == [50 * HOUR, 5 * DAY, 30 * DAY]
-    assert [(r.severity, r.long, r.short, r.burn_rate) for r in SLOTH if r not in WORKBOOK] == [
-        ("ticket", DAY, 2 * HOUR, 3.0)
-    ]
-    assert str(WORKBOOK[0]) == "page 14.4x over 1h and 5m"
-
-
-def test_a_complete_outage_is_detected_and_over_when_the_workbooks_formula_says() -> None:
     # detection: (1 - SLO) / share of errors x window x burn rate
     assert [detection_time(1.0, rule, THREE_NINES) for rule in WORKBOOK] == pytest.approx([51.84, 129.6, 259.2])
-    assert detection_time(0.0288, WORKBOOK[0], THREE_NINES) == HOUR / 2
     assert detection_time(0.0144, WORKBOOK[0], THREE_NINES) == float("inf"), "at the threshold nothing fires"
     assert reset_time(0.0288, WORKBOOK[0], THREE_NINES) == 2.5 * MINUTE
     assert reset_time(0.01, WORKBOOK[0], THREE_NINES) == 0
@@ -116,15 +108,11 @@ def test_thresholds_are_exact(spent, long, target) -> None:
     ("change", "reason"),
     [
         ({"severity": "warning"}, "page, ticket"),
-        ({"spent": 0.0}, "share of the budget"),
         ({"spent": 1.5}, "share of the budget"),
         ({"short": HOUR}, "short < long"),
-        ({"short": 0.0}, "short < long"),
         ({"long": 31 * DAY}, "long <= period"),
         ({"long": float("nan")}, "short < long"),
-        ({"period": float("inf")}, "period"),
         ({"minimum_bad": -1.0}, "0 or more"),
-        ({"minimum_bad": float("inf")}, "0 or more"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(change: dict[str, object], reason: str) -> None:
@@ -136,12 +124,6 @@ def test_a_short_window_needs_two_measurements() -> None:
     checked(THREE_NINES, step=150.0)
     with pytest.raises(ObjectiveError, match="looks at 5m, but measurements come every 2m31s"):
         checked(THREE_NINES, step=151.0)
-
-
-@pytest.mark.parametrize("lapse", [0, -1, float("nan"), float("inf")])
-def test_a_time_lapse_is_a_positive_number(lapse: float) -> None:
-    with pytest.raises(ObjectiveError, match="time_lapse"):
-        in_time_lapse(THREE_NINES, WORKBOOK, lapse)
 
 
 def test_durations_are_written_as_prometheus_does() -> None:
