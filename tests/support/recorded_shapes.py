@@ -1,14 +1,14 @@
-"""Recorded scrapes of every shape that counters, gauges and histograms take, for the store and for a real Prometheus.
+"""Recorded scrapes of the shapes that counters and histograms take, for the store and for a real Prometheus.
 
-A shape is a list of scrapes: seconds since the recording's begin, and what each series said, or None when the target
-was down. Series are written as in the text format; ``NAME`` stands for the shape's metric.
+A shape is a list of scrapes: seconds since the recording's begin, and what each series said. Series are written as in
+the text format; ``NAME`` stands for the shape's metric.
 """
 
 import math
 import random
 from collections.abc import Callable, Iterable
 
-Scrape = tuple[float, dict[str, float] | None]
+Scrape = tuple[float, dict[str, float]]
 
 MINUTES = 50
 BOUNDS = ("0.1", "0.5", "1.0", "+Inf")
@@ -27,17 +27,13 @@ def together(*parts: list[Scrape]) -> list[Scrape]:
     whole: dict[float, dict[str, float]] = {}
     for part in parts:
         for time, said in part:
-            whole.setdefault(time, {}).update(said or {})
-    return sorted(whole.items(), key=lambda scrape: scrape[0])
+            whole.setdefault(time, {}).update(said)
+    return sorted(whole.items())
 
 
 def without(scrapes: list[Scrape], begin: float, end: float) -> list[Scrape]:
     """A gap: nobody scraped."""
     return [scrape for scrape in scrapes if not begin <= scrape[0] < end]
-
-
-def down(scrapes: list[Scrape], begin: float, end: float) -> list[Scrape]:
-    return [(time, None if begin <= time < end else said) for time, said in scrapes]
 
 
 def histogram(
@@ -61,41 +57,11 @@ def walk(seed: int, most: int) -> Callable[[float], float]:
     return value
 
 
-def churn() -> list[Scrape]:
-    """Pods that come and go, each with its own label."""
+def appearing(offset: float) -> list[Scrape]:
+    """Errors that are counted from 1200 s on."""
     return together(
-        *(counter(every(15, pod * 400, pod * 400 + 700), walk(pod, 9), f'{{pod="p{pod}"}}') for pod in range(7))
-    )
-
-
-def grouped() -> list[Scrape]:
-    return together(
-        *(
-            counter(every(15), walk(place * 10 + number, 5), f'{{code="{code}",handler="{handler}"}}')
-            for place, code in enumerate(("200", "404", "500"))
-            for number, handler in enumerate(("/", "/posts", 'a"b\\\\c'.replace('"', '\\"')))
-        )
-    )
-
-
-def versions() -> list[Scrape]:
-    """A histogram of two versions, of which one restarts."""
-    rng = random.Random(4)
-    seen = {"v1": [0, 0, 0, 0], "v2": [0, 0, 0, 0]}
-
-    def counts(version: str, time: float) -> list[int]:
-        if version == "v2" and time % 900 == 0:
-            seen["v2"] = [0, 0, 0, 0]
-        for _ in range(rng.randrange(6)):
-            bucket = min(3, int(rng.expovariate(1)))
-            seen[version] = [count + (place >= bucket) for place, count in enumerate(seen[version])]
-        return list(seen[version])
-
-    return together(
-        *(
-            histogram(every(15), lambda time, version=version: counts(version, time), labels=f',version="{version}"')
-            for version in seen
-        )
+        counter(every(15), lambda time: time, '{code="200"}'),
+        counter(every(15, 1200), lambda time: offset + time - 1200, '{code="500"}'),
     )
 
 
@@ -106,32 +72,21 @@ COUNTERS: dict[str, list[Scrape]] = {
     "gap": without(counter(every(15), walk(1, 20)), 900, 1500),
     "long_gap_with_reset": without(counter(every(15), lambda time: time % 1300), 600, 2000),
     "spike": counter(every(15), lambda time: time / 15 + 10_000 * (time > 1200)),
-    "restart": down(counter(every(15), lambda time: time if time < 1260 else time - 1260), 1200, 1260),
-    "flapping_target": down(counter(every(15), walk(2, 9)), 300, 330)
-    + [(time + MINUTES * 30, None) for time in (1, 2, 3)],
-    "target_down_for_good": down(counter(every(15), walk(3, 9)), 1800, 9999),
-    "vanishing": together(
-        counter(every(15), lambda time: 1.0, '{part="stays"}'),
-        counter(every(15, 0, 600) + every(15, 1500, 2100), walk(4, 9), '{part="comes and goes"}'),
-    ),
-    "appearing_at_0": together(
-        counter(every(15), lambda time: time, '{code="200"}'),
-        counter(every(15, 1200), lambda time: time - 1200, '{code="500"}'),
-    ),
-    "appearing_high": together(
-        counter(every(15), lambda time: time, '{code="200"}'),
-        counter(every(15, 1200), lambda time: 5_000 + time, '{code="500"}'),
-    ),
+    "appearing_at_0": appearing(0),
+    "appearing_high": appearing(5_000),
     "two_samples": counter([600.0, 660.0], lambda time: time),
     "always_0": counter(every(15), lambda time: 0),
     "huge_with_resets": counter(every(15), lambda time: 1e17 + 1e13 * (time % 700)),
-    "label_churn": churn(),
-    "grouped": grouped(),
-    "short_lived": counter(every(1, 1000, 1020), walk(7, 3)),
+    "grouped": together(
+        *(
+            counter(every(15), walk(place * 10 + number, 5), f'{{code="{code}",handler="{handler}"}}')
+            for place, code in enumerate(("200", "404", "500"))
+            for number, handler in enumerate(("/", "/posts", r"a\"b\\c"))
+        )
+    ),
     "every_second": counter(every(1, 600, 900), walk(8, 100)),
     "between_milliseconds": counter([round(time + 0.123, 3) for time in every(15)], walk(9, 9)),
     "exactly_1.1_apart": counter([time + (16.5 if time > 600 else 0) for time in every(15)], lambda time: time),
-    "negative": counter(every(15), lambda time: time / 10 - 100),
     "not_a_number_now_and_then": counter(every(15), lambda time: math.nan if time % 300 == 0 else time),
     "infinite": counter(every(15), lambda time: math.inf if time > 1500 else time),
 }
@@ -140,9 +95,7 @@ HISTOGRAMS: dict[str, list[Scrape]] = {
     "latency": histogram(every(15), lambda time: (time, 3 * time, 4 * time, 4.5 * time)),
     "no_observations": histogram(every(15), lambda time: (7, 7, 7, 7)),
     "few_observations": histogram(every(15), lambda time: (0, time // 600, time // 600, time // 400)),
-    "all_in_the_first": histogram(every(15), lambda time: (time, time, time, time)),
     "without_inf": histogram(every(15), lambda time: (time, 2 * time), ("0.1", "0.5")),
-    "only_inf": histogram(every(15), lambda time: (time,), ("+Inf",)),
     "torn": histogram(every(15), lambda time: (time, 0.8 * time, 3 * time, 2 * time)),
     "bounds_written_twice": histogram(
         every(15), lambda time: (time, 2 * time, 2 * time, 9 * time), ("0.5", "1", "1.0", "+Inf")
@@ -152,11 +105,10 @@ HISTOGRAMS: dict[str, list[Scrape]] = {
         histogram(every(15), lambda time: (time, 3 * time, 4 * time), ("0.1", "1.0", "+Inf")),
         histogram(every(15, 1200), lambda time: (2 * time,), ("0.5",)),
     ),
-    "inf_comes_later": together(
-        histogram(every(15), lambda time: (time, 3 * time), ("0.1", "1.0")),
-        histogram(every(15, 1200), lambda time: (4 * time,), ("+Inf",)),
+    "one_of_two_versions_restarts": together(
+        histogram(every(15), lambda time: (time, 2 * time, 3 * time, 4 * time), labels=',version="v1"'),
+        histogram(every(15), lambda time: (0, time % 900, 3 * (time % 900), 4 * (time % 900)), labels=',version="v2"'),
     ),
-    "versions": versions(),
     "not_a_bound": histogram(every(15), lambda time: (time, 2 * time, 3 * time), ("0.1", "much", "+Inf")),
 }
 SHAPES = {**COUNTERS, **HISTOGRAMS}
@@ -170,3 +122,12 @@ def metric(shape: str) -> str:
 def text(shape: str, said: dict[str, float]) -> str:
     """The exposition of one scrape."""
     return "".join(f"{series.replace('NAME', metric(shape))} {value!r}\n" for series, value in said.items())
+
+
+def open_metrics(shape: str, said: dict[str, float], at: float) -> str:
+    """The same with its job and time, as Prometheus takes it afterwards."""
+    labelled = {
+        series[:-1] + f',job="{shape}"}}' if "{" in series else series + f'{{job="{shape}"}}': value
+        for series, value in said.items()
+    }
+    return text(shape, labelled).replace("\n", f" {at:.3f}\n")

@@ -23,17 +23,12 @@ def call(alert: object, version: str = "4") -> bytes:
         b"",
         b"\xff",
         b"[" * 100_000,
-        b"[]",
-        b'{"version": "4"}',
         call(ALERT, version="3"),
-        call(1),
         call(ALERT | {"status": "broken"}),
         call(ALERT | {"labels": {"alertname": 1}}),
         call(ALERT | {"labels": {}}),
         call(ALERT | {"startsAt": "yesterday"}),
-        call(ALERT | {"startsAt": "0001-01-01T00:00:00Z"}),
         call(ALERT | {"startsAt": "9999-12-31T23:59:59-14:00"}),
-        call(ALERT | {"annotations": [1]}),
     ],
 )
 def test_garbage_is_no_page(body: bytes) -> None:
@@ -47,9 +42,7 @@ def test_garbage_is_no_page(body: bytes) -> None:
     [
         ({"targets": {}}, "no target"),
         ({"targets": {"blog": "http://127.0.0.1:80"}}, "host:port"),
-        ({"targets": {"": "127.0.0.1:80"}}, "host:port"),
         ({"scrape_interval": float("nan")}, "scrape_interval"),
-        ({"retention": float("inf")}, "retention"),
         ({"alert_receiver": "127.0.0.1:9000"}, "a URL"),
     ],
 )

@@ -9,63 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlops_helpers.errors import ObjectiveError
-from mlops_helpers.observe.burnrate import WORKBOOK, BurnRule, in_time_lapse
-from mlops_helpers.observe.objectives import DAY, HOUR, KINDS, MINUTE, Indicator, Objective, TimeSlices
+from mlops_helpers.observe.burnrate import WORKBOOK, in_time_lapse
+from mlops_helpers.observe.objectives import DAY, HOUR, MINUTE, Objective, TimeSlices
 from mlops_helpers.observe.openslo import from_openslo, to_openslo
-from mlops_helpers.observe.selector import Matcher, Selector
 from tests.support.slo_examples import BY_NAME, OBJECTIVES, RULES
-
-names = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?", fullmatch=True)
-texts = st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=20)
-selectors = st.builds(
-    Selector,
-    st.from_regex(r"[a-zA-Z_:][a-zA-Z0-9_:]{0,8}", fullmatch=True),
-    st.lists(
-        st.builds(Matcher, st.from_regex(r"[a-z_][a-z0-9_]{0,5}x", fullmatch=True), st.sampled_from(["=", "!="]), texts)
-        | st.builds(Matcher, st.just("code"), st.sampled_from(["=~", "!~"]), st.sampled_from(["5..", "a|b", "[(]"])),
-        max_size=2,
-    ).map(tuple),
-)
-events = st.one_of(
-    st.builds(Indicator, st.sampled_from(sorted(set(KINDS) - {"throughput"})), selectors, good=selectors),
-    st.builds(Indicator, st.sampled_from(sorted(set(KINDS) - {"throughput"})), selectors, bad=selectors),
-)
-throughputs = st.builds(Indicator, st.just("throughput"), selectors, minimum=st.floats(1e-9, 1e9))
-slices = st.builds(TimeSlices, st.integers(1, 2).map(lambda n: n * MINUTE), st.floats(0.001, 1))
-
-
-@st.composite
-def slos(draw: st.DrawFn) -> tuple[Objective, tuple[BurnRule, ...]]:
-    period = draw(st.integers(7, 365)) * DAY
-    indicator = draw(events | throughputs)
-    objective = Objective(
-        draw(names),
-        draw(st.floats(0.5, 0.9999999)),
-        indicator,
-        period,
-        draw(slices) if indicator.minimum is not None else draw(st.none() | slices),
-        draw(names),
-        draw(texts),
-        draw(st.dictionaries(st.from_regex(r"[a-z]([a-z_]{0,5}[a-z])?x", fullmatch=True), texts, max_size=2)),
-    )
-    rules = st.builds(
-        BurnRule,
-        st.sampled_from(["page", "ticket"]),
-        st.floats(1e-6, 0.01),
-        st.integers(60, 1440).map(lambda minutes: minutes * MINUTE),
-        st.integers(300_000, 3_000_000).map(lambda milliseconds: milliseconds / 1000),
-        st.just(period),
-        st.sampled_from([0.0, 1.0, 10.0, 0.1]),
-    )
-    fitting = [rule for rule in draw(st.lists(rules, max_size=3)) if rule.threshold(objective) < 0.99]
-    return objective, (*fitting, BurnRule("page", min(1.0, DAY / period), DAY, HOUR, period))
-
-
-@settings(max_examples=30)
-@given(st.lists(slos(), min_size=1, max_size=2, unique_by=lambda pair: pair[0].name))
-def test_nothing_is_lost_on_the_way_there_and_back(pairs: list) -> None:
-    objectives, rules = [one for one, _ in pairs], {one.name: own for one, own in pairs}
-    assert from_openslo(to_openslo(objectives, rules)) == (objectives, rules)
 
 
 def test_all_kinds_go_there_and_back_as_the_specification_has_them() -> None:
@@ -77,14 +24,11 @@ def test_all_kinds_go_there_and_back_as_the_specification_has_them() -> None:
     assert (slo["service"], slo["budgetingMethod"], slo["objectives"]) == ("blog", "Occurrences", [{"target": 0.999}])
     assert slo["timeWindow"] == [{"duration": "30d", "isRolling": True}]
     ratio = slo["indicator"]["spec"]["ratioMetric"]
-    assert ratio["counter"] is True and set(ratio) == {"counter", "bad", "total"}
     assert ratio["total"]["metricSource"] == {
         "type": "Prometheus", "spec": {"query": 'sum(http_requests_total{handler="/posts/{id}/comments"})'}
     }  # fmt: skip
     policy = slo["alertPolicies"][0]
     assert policy["kind"] == "AlertPolicy" and len(policy["spec"]["conditions"]) == 1
-    assert policy["spec"]["alertWhenNoData"] and policy["spec"]["alertWhenBreaching"]
-    assert policy["spec"]["notificationTargets"] == [{"targetRef": "page"}]
     assert policy["spec"]["conditions"][0]["spec"] == {
         "severity": "page",
         "condition": {"kind": "burnrate", "op": "gt", "threshold": 14.4, "lookbackWindow": "1h", "alertAfter": "5m"},
@@ -94,7 +38,6 @@ def test_all_kinds_go_there_and_back_as_the_specification_has_them() -> None:
     assert enough["objectives"] == [
         {"op": "gte", "value": 10, "target": 0.95, "timeSliceTarget": 1.0, "timeSliceWindow": "1m"}
     ]
-    assert "thresholdMetric" in enough["indicator"]["spec"]
 
 
 @pytest.mark.parametrize(
@@ -102,8 +45,6 @@ def test_all_kinds_go_there_and_back_as_the_specification_has_them() -> None:
     [
         (*in_time_lapse(OBJECTIVES[0], WORKBOOK, 600), "whole minutes"),
         (replace(OBJECTIVES[0], service="my service"), WORKBOOK, "not a name for OpenSLO"),
-        (replace(OBJECTIVES[0], labels={"_team": "x"}), WORKBOOK, "'_team'"),
-        (replace(OBJECTIVES[0], description="x" * 1051), WORKBOOK, "1051 characters"),
         (OBJECTIVES[0], (), "no burn-rate rule"),
     ],
 )
@@ -183,40 +124,23 @@ OWN = to_openslo([BY_NAME["answers-fast"], BY_NAME["answers-enough"]])
     [
         ("", "0 documents of kind SLO"),
         ("a: [1", "cannot be read"),
-        (FOREIGN + "\n- 5", "document 6 is not"),
-        (FOREIGN.replace("kind: SLO", "kind: SLOW"), "kind is unknown; accepted: SLO, SLI"),
         (FOREIGN.replace("openslo/v1", "openslo/v2alpha"), "openslo/v1"),
         (FOREIGN + FOREIGN, "5 repeated names"),
         (changed("isRolling: true", "isRolling: false, calendar: {startTime: 2020-01-21 12:30:00, timeZone: UTC}"),
          "no rolling timeWindow"),
-        (changed("duration: 4w", "duration: 4 weeks"), "duration is '4 weeks'"),
         (changed("Timeslices", "RatioTimeslices"), "RatioTimeslices"),
         (changed("timeSliceTarget: 1,", "indicatorRef: fast,"), "composite"),
-        (changed("timeSliceTarget: 1,", ""), "accepted: both"),
         (changed("target: 0.5", "target: 0.5, targetPercent: 50"), "one of the two"),
         (changed("target: 0.5", "target: high"), r"objectives.1.target: .*number.*'high'"),
-        (changed("target: 0.5", "target: 1.0"), "target of answers-2 is 1.0"),
-        (changed("name: answers", "name: My_Answers"), "'My_Answers"),
         (changed("indicatorRef: fast", "indicatorRef: slow"), "'slow' is not in this text; there are: fast"),
-        (changed("indicatorRef: fast", "description: x"), "neither of indicator"),
         (changed("type: prometheus", "type: Datadog"), "'Datadog'"),
-        (changed("name: metrics", "name: other"), "DataSource 'metrics' is not in this text"),
         (changed('"spamfilter_inference_seconds_count"', "sum(a) / sum(b)"), "is not expressible"),
-        (changed('"spamfilter_inference_seconds_count"', "[1]"), "accepted: type Prometheus"),
         (changed('"spamfilter_inference_seconds_count"', "'" + "[" * 6000 + "'"), "at most 5000"),
-        (changed("total: {", "raw: {"), "no ratioMetric"),
         (changed("severity: page", "severity: sev1"), "'sev1'"),
         (changed("threshold: 2,", "threshold: 2, op: lt,"), "accepted: gt"),
-        (changed("threshold: 2,", "threshold: 2000,"), "spent is"),
-        (changed("kind: burnrate,", "kind: other,"), "burnrate"),
         (changed("alertAfter: 5m", "alertAfter: 2h"), "0 < short < long"),
-        (changed("conditionRef: burns", "conditionRef: other"), "AlertCondition 'other'"),
-        (changed("conditions: [{conditionRef: burns}]", "conditions: []"), "conditions"),
         (OWN.replace("threshold: 14.4", "threshold: 10.0"), "annotation budget-spent"),
-        (OWN.replace("'0.02'", "much"), "'much'"),
         (OWN.replace("indicator-kind: latency", "indicator-kind: beauty"), "kind is 'beauty'"),
-        (OWN.replace("op: gte", "op: lte"), "a threshold metric"),
-        (OWN.replace("sum(rate(gateway_requests_total[1m]))", "gateway_requests"), r"sum\(rate\(counter"),
     ],
 )  # fmt: skip
 def test_anything_else_is_refused_with_the_reason(text: str, reason: str) -> None:
@@ -234,8 +158,6 @@ def test_bombs_are_refused_before_they_go_off() -> None:
         ("a: 1\na: 2", "twice"),
         ("x" * 1_000_001, "at most 1000000"),
         ("!!python/object/apply:os.system [ls]", "tag .* is not accepted"),
-        ('!!int ""', "tag .* is not accepted"),
-        ("d: 2024-99-99", "month must be"),
     ):
         with pytest.raises(ObjectiveError, match=reason):
             from_openslo(text)

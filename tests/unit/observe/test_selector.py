@@ -24,12 +24,6 @@ def test_what_is_written_is_read_again(selector: Selector) -> None:
     assert Selector.parse(str(selector)) == selector
 
 
-@settings(max_examples=50)
-@given(equal, values)
-def test_a_condition_says_what_its_operator_says(matcher: Matcher, value: str) -> None:
-    assert matcher({matcher.label: value}) == ((value == matcher.value) == (matcher.operator == "="))
-
-
 def test_a_label_that_is_missing_is_empty_and_expressions_match_the_whole_value() -> None:
     selector = Selector.parse(r'x{a=~"5..|a\n",b=""}')
     assert selector.matches({"a": "500"})
