@@ -31,12 +31,12 @@ def detector() -> Detector:
     return fitted(comments(28, 0))
 
 
-@pytest.mark.parametrize(("window", "day_effect"), [(7, 0.4), (1, 0.4)])
-def test_quiet_windows_raise_alarms_within_the_budget(window: int, day_effect: float) -> None:
+@pytest.mark.parametrize("window", [7, 1])
+def test_quiet_windows_raise_alarms_within_the_budget(window: int) -> None:
     alarms, checks = 0, 0
     for seed in range(3):
-        found = fitted(comments(28, seed, day_effect=day_effect), window=window, weeks_per_false_alarm=10 * window / 7)
-        quiet = comments(window * 30, 100 + seed, day_effect=day_effect)
+        found = fitted(comments(28, seed, day_effect=0.4), window=window, weeks_per_false_alarm=10 * window / 7)
+        quiet = comments(window * 30, 100 + seed, day_effect=0.4)
         number = (quiet["created_at"] - quiet["created_at"].min().floor("D")) // pd.Timedelta(window, "D")
         alarms += sum(found.check(part).state == "alarm" for _, part in quiet.groupby(number))
         checks += number.nunique()
@@ -74,7 +74,9 @@ def test_a_constant_column_bears_an_odd_comment_but_not_many(detector: Detector)
         assert detector.check(week.assign(traces=np.where(np.arange(len(week)) < odd, 2.0, 0.0))).moved == moved
 
 
-def test_limits_grow_as_windows_shrink(detector: Detector) -> None:
+def test_limits_grow_as_windows_and_budgets_shrink(detector: Detector) -> None:
+    strict = fitted(comments(28, 0), weeks_per_false_alarm=100)
+    assert strict.columns["length"].limit > detector.columns["length"].limit
     large, small = (detector.check(comments(7, 52, per_day=size)).table["limit"] for size in (60, 15))
     assert small["length"] > 2 * large["length"]
 
@@ -86,22 +88,12 @@ def test_too_few_rows_are_unknown_never_quiet(detector: Detector) -> None:
     assert detector.check(comments(7, 53).head(30)).state == "quiet"
 
 
-def test_the_same_seed_gives_the_same_limits_and_a_smaller_budget_higher_ones(detector: Detector) -> None:
-    again, strict = fitted(comments(28, 0)), fitted(comments(28, 0), weeks_per_false_alarm=100)
-    assert {name: one.limit for name, one in again.columns.items()} == {
-        n: one.limit for n, one in detector.columns.items()
-    }
-    assert strict.columns["length"].limit > detector.columns["length"].limit
-
-
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
         ({"columns": ["lenght"]}, MetricsError, "no column 'lenght'; the nearest are length"),
-        ({"time": "when"}, MetricsError, "no column 'when'"),
         ({"window": 0}, ParameterError, "whole days"),
         ({"window": 14}, MetricsError, "holds 2 windows of 14 days"),
-        ({"weeks_per_false_alarm": 1}, ParameterError, "below 0.5"),
         ({"weeks_per_false_alarm": 1000}, ParameterError, "more resamples"),
         ({"distance": "ks"}, ParameterError, "psi, jensen_shannon, chi_squared"),
     ],
@@ -112,7 +104,7 @@ def test_what_cannot_work_is_refused(change: dict, error: type[Exception], said:
         Detector.fit(comments(28, 0), **({"columns": COLUMNS} | change))
 
 
-def test_references_that_cannot_be_used_are_refused(detector: Detector) -> None:
+def test_references_that_cannot_be_used_are_refused() -> None:
     reference = comments(28, 0)
     for bad, said in (
         (reference.head(0), "no time"),
@@ -122,5 +114,3 @@ def test_references_that_cannot_be_used_are_refused(detector: Detector) -> None:
     ):
         with pytest.raises(MetricsError, match=said):
             fitted(bad)
-    with pytest.raises(MetricsError, match="no column 'kind'"):
-        detector.check(reference.drop(columns="kind"))

