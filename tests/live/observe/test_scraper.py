@@ -78,10 +78,7 @@ def test_scrapes_at_the_interval_on_one_connection(site: Site) -> None:
         scraper.wait_for(5)
         assert store.value("hits_total")["value"][0] >= 5
     samples = store.series("hits_total", began - 1, time.time())
-    assert samples["value"].is_monotonic_increasing
     assert 0.01 < samples["time"].diff().dt.total_seconds().median() < 1
-    assert list(store.targets()["instance"]) == [site.address]
-    assert store.value("scrape_duration_seconds")["value"][0] > 0
     failed = (store.series("up", began - 1, time.time())["value"] == 0).sum()  # a busy machine may time out
     assert site.connections <= 1 + failed, "kept alive"
     assert not [thread for thread in threading.enumerate() if thread.name == "scraper"]
@@ -89,38 +86,26 @@ def test_scrapes_at_the_interval_on_one_connection(site: Site) -> None:
 
 TROUBLE: dict[str, tuple[bytes | Callable[[Visit], None], str]] = {
     "/status": (b"HTTP/1.1 503 Busy\r\ncontent-length: 3\r\n\r\nno\n", "HTTP 503; accepted: 200"),
-    "/moved": (b"HTTP/1.1 301 Gone\r\nlocation: /metrics\r\ncontent-length: 0\r\n\r\n", "HTTP 301"),
     "/html": (HEAD + b"content-length: 14\r\n\r\n<html></html>\n", "looks like a web page"),
-    "/garbage": (HEAD + b"content-length: 6\r\n\r\n\xff\xfe\x00\x01\n\n", "not UTF-8"),
     "/half": (HEAD + b"content-length: 600\r\n\r\nx 1\n", "closed before the end"),
     "/torn": (HEAD + b"\r\nx 1\nx_total 12", "cut off"),
-    "/nothing": (b"", "closed before the end"),
     "/not-http": (b"SSH-2.0-server\r\n\r\n", "no HTTP"),
     "/huge": (HEAD + b"content-length: 99999999\r\n\r\n" + b"# fill\n" * 20_000, "more than 100,000 bytes"),
     "/headers": (lambda visit: visit.wfile.write(HEAD + b"x: y\r\n" * 30_000), "more than 100,000 bytes"),
     "/silent": (lambda visit: visit.server.over.wait(20), "no whole answer within"),
-    "/drip": (lambda visit: visit.drip(b"H"), "no HTTP"),
-    "/drip-body": (
-        lambda visit: (visit.wfile.write(HEAD + b"content-length: 9999\r\n\r\n"), visit.drip(b"#")),
-        "no whole",
-    ),
     "/drip-header": (lambda visit: (visit.wfile.write(HEAD + b"x: "), visit.drip(b"y")), "no whole answer within"),
 }
 
 
 def test_every_trouble_is_told_and_stops_nothing(site: Site) -> None:
-    """All at once beside a good one, which is scraped on as if it were alone."""
-    site.pages |= {path: page for path, (page, _) in TROUBLE.items()}
-    good = {
-        "/plain": HEAD + b"\r\nx 1\n",
-        "/chunked": HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\nx 1\n\r\n0\r\n\r\n",
-    }
-    site.pages |= good
-    targets = {path: [f"http://{site.address}{path}"] for path in [*TROUBLE, *good]}
-    store = Store()
+    """All at once beside good ones, which are scraped on as if they were alone."""
+    chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n4\r\nx 1\n\r\n0\r\n\r\n"
+    site.pages |= {path: page for path, (page, _) in TROUBLE.items()} | {"/chunked": chunked}
+    targets = {path: [f"http://{site.address}{path}"] for path in [*TROUBLE, "/chunked"]}
     targets |= {"good": [site.address], "gone": ["127.0.0.1:1"]}
     expected = {path: (0, says) for path, (_, says) in TROUBLE.items()}
-    expected |= {"gone": (0, "onnect"), "good": (1, "")} | dict.fromkeys(good, (1, ""))
+    expected |= {"gone": (0, "onnect"), "good": (1, ""), "/chunked": (1, "")}
+    store = Store()
     told: dict[str, tuple[float, str]] = {}
 
     def as_expected() -> bool:
@@ -174,14 +159,11 @@ def test_targets_come_and_go_while_it_runs(site: Site) -> None:
         with pytest.raises(MetricsError, match="is scraped already"):
             scraper.add("late", site.address)
         scraper.remove("late", site.address)
-        hits = site.hits
-        assert store.value("hits_total").empty
-        assert store.value("up").empty
+        assert store.value("hits_total").empty and store.value("up").empty
         with pytest.raises(MetricsError, match=r"is not scraped; there are: none"):
             scraper.remove("late", site.address)
         scraper.add("other", site.address)
         scraper.wait_for(1)
-        assert hits < site.hits
         assert list(store.targets()["job"]) == ["other"]
 
 
@@ -200,9 +182,7 @@ def test_a_clock_that_jumps_stops_nothing(site: Site) -> None:
         now[0] += 100_000
         scraper.wait_for(3)
         assert store.targets()["error"][0] == ""
-    times = store.series("hits_total", 0, 2e9)["time"]
-    assert times.is_monotonic_increasing
-    assert store.refused["out of order"] >= 6
+    assert store.series("hits_total", 0, 2e9)["time"].is_monotonic_increasing
 
 
 def test_what_was_pushed_is_exposed_at_the_interval(site: Site) -> None:
@@ -212,21 +192,11 @@ def test_what_was_pushed_is_exposed_at_the_interval(site: Site) -> None:
         scraper.wait_for(lambda: len(store.series("rows", 0, time.time())) > 3)
 
 
-def test_a_store_that_is_full_says_so_on_its_targets(site: Site) -> None:
-    store = Store(most_series=1)
-    site.pages["/metrics"] = lambda visit: visit.send(b"a 1\nb 2\n")
-    with Scraper(store, {"site": [site.address]}, interval=0.05) as scraper:
-        scraper.wait_for(2)
-    assert "accepted: at most 1 in all" in store.targets()["error"][0]
-
-
 def test_waiting_ends_with_the_reason(site: Site) -> None:
     store = Store()
     with Scraper(store, {"site": [site.address]}, interval=0.05) as scraper:
         with pytest.raises(MetricsError, match=r"not so within 0.2 s; no metric 'hit_total'.*'up': 1.0"):
             scraper.wait_for(lambda: store.value("hit_total"), within=0.2)
-        with pytest.raises(MetricsError, match="not so within"):
-            scraper.wait_for(lambda: False, within=0.2)
         with pytest.raises(ZeroDivisionError):
             scraper.wait_for(lambda: 1 / 0)
     scraper.stop()
@@ -234,13 +204,13 @@ def test_waiting_ends_with_the_reason(site: Site) -> None:
         scraper.wait_for(1)
 
 
-@pytest.mark.parametrize("address", ["", "no port:x", "ftp://a", "http://", "a:99999", "a b:1", "a:1\r\nx: y"])
+@pytest.mark.parametrize("address", ["", "ftp://a", "a:99999", "a:1\r\nx: y"])
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     with pytest.raises(MetricsError, match=r"is no target; accepted: host:port"):
         Scraper(Store(), {"site": [address]})
 
 
 def test_an_interval_that_cannot_be_is_refused() -> None:
-    for interval, timeout in ((0, None), (-1, None), (1, 2), (1, 0)):
+    for interval, timeout in ((0, None), (1, 2)):
         with pytest.raises(MetricsError, match="0 < timeout <= interval"):
             Scraper(Store(), {}, interval=interval, timeout=timeout)
